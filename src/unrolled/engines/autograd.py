@@ -1,0 +1,129 @@
+"""Engines under torch's autograd: the one module of the package that imports torch.
+
+First derivatives come from the engine's own backward passes. Where a graph of the gradient itself is asked for
+(`create_graph=True`), the operation is run again with the portable engine's recording lines, for any engine.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.cells import Cell
+from unrolled.engines.contract import Engine, Masks
+from unrolled.engines.portable import Portable
+
+_recording = Portable()
+
+
+def unroll(
+    engine: Engine,
+    cell: Cell,
+    x: Tensor,
+    weight_hh: Tensor,
+    bias_hh: Tensor | None,
+    state: Sequence[Tensor],
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    masks: Masks | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`Engine.unroll` with gradients for x, weights, bias and initial state (masks are constants).
+
+    Returns:
+        outputs (T, B, H) and the last state, one (B, H) for each part.
+    """
+
+    def forward(engine: Engine, keep: bool, x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor) -> Any:
+        done = engine.unroll(
+            cell, x, weight, bias, state, lengths=lengths, reverse=reverse, masks=masks, keep=keep
+        )
+        return (done.outputs, *done.state), done.tape
+
+    def backward(tape: Any, d_outputs: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = engine.unroll_backward(tape, d_outputs, d_state)
+        return gradients.x, gradients.weight_hh, gradients.bias_hh, *gradients.state
+
+    outputs, *last = _apply(engine, forward, backward, x, weight_hh, bias_hh, *state)
+    return outputs, tuple(last)
+
+
+def step(
+    engine: Engine, cell: Cell, x: Tensor, weight_hh: Tensor, bias_hh: Tensor | None, state: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """`Engine.step` with gradients: x (B, G*H) to the next state, one (B, H) for each part."""
+
+    def forward(engine: Engine, keep: bool, x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor) -> Any:
+        return engine.step(cell, x, weight, bias, state, keep=keep)
+
+    def backward(tape: Any, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = engine.step_backward(tape, d_state)
+        return gradients.x, gradients.weight_hh, gradients.bias_hh, *gradients.state
+
+    return tuple(_apply(engine, forward, backward, x, weight_hh, bias_hh, *state))
+
+
+def project_tokens(
+    engine: Engine, ids: Tensor, embedding: Tensor, weight_ih: Tensor, bias_ih: Tensor | None
+) -> Tensor:
+    """`Engine.project_tokens` with gradients: ids (T, B) to (T, B, G*H)."""
+
+    def forward(engine: Engine, keep: bool, embedding: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
+        projected, tape = engine.project_tokens(ids, embedding, weight, bias, keep=keep)
+        return (projected,), tape
+
+    def backward(tape: Any, d_x: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(engine.project_tokens_backward(tape, d_x))
+
+    return _apply(engine, forward, backward, embedding, weight_ih, bias_ih)[0]
+
+
+def linear_cross_entropy(
+    engine: Engine, inputs: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+) -> Tensor:
+    """`Engine.linear_cross_entropy` with gradients: inputs (N, H), targets (N,) to losses (N,) in nats."""
+
+    def forward(engine: Engine, keep: bool, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
+        losses, tape = engine.linear_cross_entropy(inputs, weight, bias, targets, keep=keep)
+        return (losses,), tape
+
+    def backward(tape: Any, d_losses: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(engine.linear_cross_entropy_backward(tape, d_losses))
+
+    return _apply(engine, forward, backward, inputs, weight, bias)[0]
+
+
+def _apply(
+    engine: Engine, forward: Callable[..., Any], backward: Callable[..., Any], *operands: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Run an operation, under autograd only where something asks for gradients."""
+    if torch.is_grad_enabled() and any(o is not None and o.requires_grad for o in operands):
+        results: tuple[Tensor, ...] = _Operation.apply(engine, forward, backward, *operands)
+        return results
+    results, _ = forward(engine, False, *operands)
+    return results
+
+
+class _Operation(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, engine: Engine, forward: Callable[..., Any], backward: Callable[..., Any], *operands: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        results, ctx.tape = forward(engine, True, *operands)
+        ctx.again, ctx.undo = forward, backward
+        ctx.save_for_backward(*operands)
+        # A result that the tape holds as well would keep itself alive through its own graph: hand out copies.
+        return tuple(result.clone() for result in results)
+
+    @staticmethod
+    def backward(ctx: Any, *d_results: Tensor) -> tuple[Tensor | None, ...]:
+        operands = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return None, None, None, *ctx.undo(ctx.tape, *(d.contiguous() for d in d_results))
+        results, _ = ctx.again(_recording, False, *operands)
+        wanted = [o for o in operands if o is not None and o.requires_grad]
+        gradients = iter(
+            torch.autograd.grad(results, wanted, d_results, create_graph=True, allow_unused=True)
+        )
+        return None, None, None, *(next(gradients) if o is not None and o.requires_grad else None for o in operands)

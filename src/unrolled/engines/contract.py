@@ -1,0 +1,171 @@
+"""What an engine does: the operations that cost time in a recurrent network, each with its backward.
+
+Letters as everywhere: T time steps, B batch, G gates, H hidden size, E embedding size, V vocabulary, N rows. Arrays are
+NumPy arrays or torch tensors, floating ones all of one dtype on one device; what goes in as one kind comes out as it.
+Engines know no autograd: `engines.autograd` wraps any of them for torch.
+
+An operation that has a backward returns a tape with its result; the tape belongs to the engine that made it, may be
+used more than once, and is None where `keep=False` asked for none.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.cells import Cell
+from unrolled.engines.sampling import Sampling
+
+Array = Any
+"""A NumPy array or a torch tensor."""
+State = tuple[Array, ...]
+"""The parts of one layer's state, each (B, H), in the order of `cell.state`."""
+Tokens = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Multipliers for regularisation inside the recurrence; None leaves a place alone.
+
+    Attributes:
+        recurrent: (B, H), multiplies the operand of every recurrent product (recurrent dropout, the same at all steps).
+        zoneout: one (T, B, H) for each part of the state; 1 keeps the old value, 0 takes the new one.
+    """
+
+    recurrent: Array | None = None
+    zoneout: tuple[Array, ...] | None = None
+
+
+class Unrolled(NamedTuple):
+    """Result of `unroll`: outputs (T, B, H), zero past a sequence's end; the state after each sequence's last step."""
+
+    outputs: Array
+    state: State
+    tape: Any
+
+
+class UnrollGradients(NamedTuple):
+    """Gradients of `unroll`'s operands, in their shapes; bias_hh is None where there is no bias."""
+
+    x: Array
+    weight_hh: Array
+    bias_hh: Array | None
+    state: State
+
+
+class LinearGradients(NamedTuple):
+    """Gradients of an input (or embedding), a weight and a bias, in their shapes; the bias may be None."""
+
+    inputs: Array
+    weight: Array
+    bias: Array | None
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer in PyTorch's layout: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None."""
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array | None
+    bias_hh: Array | None
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+        return int(self.weight_hh.shape[1])
+
+
+@dataclass(frozen=True)
+class LanguageModelWeights:
+    """All that decoding needs: cell, embedding (V, E), layers lowest first, output_weight (V, H), output_bias (V,)."""
+
+    cell: Cell
+    embedding: Array
+    layers: tuple[LayerWeights, ...]
+    output_weight: Array
+    output_bias: Array
+
+
+class Engine(Protocol):
+    """An engine; `engines.portable` says what every operation means, the others must agree with it."""
+
+    name: str
+
+    def description(self) -> str:
+        """Name and circumstances for a person, such as "portable (numpy 2.3, 2 threads)"."""
+
+    def unroll(
+        self,
+        cell: Cell,
+        x: Array,
+        weight_hh: Array,
+        bias_hh: Array | None,
+        state: State,
+        *,
+        lengths: Array | None = None,
+        reverse: bool = False,
+        masks: Masks | None = None,
+        keep: bool = True,
+    ) -> Unrolled:
+        """Run a cell over time.
+
+        Args:
+            cell: the equations.
+            x: (T, B, G*H), for each gate W_k x_t + b_k.
+            weight_hh: (G*H, H), the R_k stacked in gate order.
+            bias_hh: (G*H,), the c_k, or None.
+            state: initial state.
+            lengths: (B,) integers from 1 to T; past its length a sequence's state stands still. None: all T.
+            reverse: read each sequence from its last step to its first; outputs stay at their places.
+            masks: see `Masks`.
+            keep: whether to return a tape.
+
+        Raises:
+            ShapeError: operands do not fit together, or a length is outside 1..T.
+        """
+
+    def unroll_backward(self, tape: Any, d_outputs: Array, d_state: State) -> UnrollGradients:
+        """From dE/d(outputs) and dE/d(last state) to the gradients of `unroll`'s operands."""
+
+    def step(
+        self, cell: Cell, x: Array, weight_hh: Array, bias_hh: Array | None, state: State, *, keep: bool = True
+    ) -> tuple[State, Any]:
+        """One time step, for decoders: x is (B, G*H). Returns the next state and a tape."""
+
+    def step_backward(self, tape: Any, d_state: State) -> UnrollGradients:
+        """From dE/d(next state) to the gradients of `step`'s operands."""
+
+    def project_tokens(
+        self, ids: Array, embedding: Array, weight_ih: Array, bias_ih: Array | None, *, keep: bool = True
+    ) -> tuple[Array, Any]:
+        """embedding[ids] @ weight_ih^T + bias_ih: the first layer's x, shape ids.shape + (G*H,), and a tape."""
+
+    def project_tokens_backward(self, tape: Any, d_x: Array) -> LinearGradients:
+        """From dE/dx to the gradients of embedding (as `inputs`), weight_ih and bias_ih."""
+
+    def linear_cross_entropy(
+        self, inputs: Array, weight: Array, bias: Array | None, targets: Array, *, keep: bool = True
+    ) -> tuple[Array, Any]:
+        """-log softmax(inputs @ weight^T + bias)[target] in nats: inputs (N, H), targets (N,); (N,) and a tape."""
+
+    def linear_cross_entropy_backward(self, tape: Any, d_losses: Array) -> LinearGradients:
+        """From dE/d(losses), (N,), to the gradients of inputs, weight and bias."""
+
+    def decode(
+        self,
+        weights: LanguageModelWeights,
+        state: Sequence[State],
+        tokens: Tokens,
+        *,
+        sampling: Sampling,
+        forbidden: Sequence[int],
+        generators: Sequence[np.random.Generator],
+    ) -> Iterator[Tokens]:
+        """Feed tokens (B,), choose the next (B,), yield them, feed them, and so on without end; NumPy arrays only.
+
+        Row b draws from generators[b] alone, so that it does not depend on its neighbours. Tokens in `forbidden` are
+        never chosen. The caller stops by closing the iterator.
+        """

@@ -1,0 +1,310 @@
+"""The portable engine: the cells' own lines, on NumPy arrays or on torch tensors of any device.
+
+It says what the operations mean. The backward passes call the cells' `step_backward` in one loop and form each weight
+gradient as one large product after it. On tensors with autograd switched on, the forward lines record themselves: that
+is where second derivatives come from (see engines/autograd.py).
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unrolled.cells import Cell
+from unrolled.engines.arrays import library, log_softmax, multiply_add, same_kind, sum_rows_by_index
+from unrolled.engines.checks import check_unroll
+from unrolled.engines.contract import (
+    Array,
+    LanguageModelWeights,
+    LinearGradients,
+    Masks,
+    State,
+    Tokens,
+    Unrolled,
+    UnrollGradients,
+)
+from unrolled.engines.sampling import Sampling
+
+
+class _Weights(NamedTuple):
+    """Recurrent weights, apart for the gates whose product acts on h (early) and on the late operand."""
+
+    early: Array
+    late: Array | None
+    early_bias: Array | None
+    late_bias: Array | None
+    mask: Array | None
+
+
+class _Step(NamedTuple):
+    """What the backward pass needs of one time step."""
+
+    operand: Array
+    late_operand: Array | None
+    kept: tuple[Array, ...]
+    late_kept: tuple[Array, ...]
+
+
+class _Tape(NamedTuple):
+    cell: Cell
+    weights: _Weights
+    has_bias: bool
+    steps: list[_Step]
+    times: list[int]
+    live: Array | None
+    zoneout: tuple[Array, ...] | None
+
+
+class Portable:
+    """See `contract.Engine`."""
+
+    name = "portable"
+
+    def description(self) -> str:
+        """Name, library version and number of threads the process may use."""
+        return f"portable (numpy {np.__version__}, {len(os.sched_getaffinity(0))} threads)"
+
+    def unroll(
+        self,
+        cell: Cell,
+        x: Array,
+        weight_hh: Array,
+        bias_hh: Array | None,
+        state: State,
+        *,
+        lengths: Array | None = None,
+        reverse: bool = False,
+        masks: Masks | None = None,
+        keep: bool = True,
+    ) -> Unrolled:
+        """Run a cell over time; see `contract.Engine.unroll`."""
+        masks = masks or Masks()
+        check_unroll(cell, x, weight_hh, bias_hh, state, lengths, masks)
+        weights = _split(cell, weight_hh, bias_hh, masks.recurrent)
+        x = _with_bias(cell, x, weights)
+        times = list(range(len(x)))
+        live = None
+        if lengths is not None:
+            live = same_kind(np.arange(len(x))[:, None], x) < same_kind(lengths, x)[None, :]
+            live = live[:, :, None]
+        xp = library(x)
+        outputs: list[Array] = [None] * len(x)
+        steps: list[_Step] = []
+        if reverse:
+            times.reverse()
+        for t in times:
+            new, step = _forward(cell, x[t], weights, state)
+            if masks.zoneout is not None:
+                new = tuple(n + z[t] * (o - n) for n, o, z in zip(new, state, masks.zoneout, strict=True))
+            if live is not None:
+                new = tuple(xp.where(live[t], n, o) for n, o in zip(new, state, strict=True))
+            outputs[t] = new[0] if live is None else new[0] * live[t]
+            state = new
+            if keep:
+                steps.append(step)
+        tape = _Tape(cell, weights, bias_hh is not None, steps, times, live, masks.zoneout) if keep else None
+        return Unrolled(xp.stack(outputs), state, tape)
+
+    def unroll_backward(self, tape: _Tape, d_outputs: Array, d_state: State) -> UnrollGradients:
+        """Back through time, one loop; see `contract.Engine.unroll_backward`."""
+        d_x: list[Array] = [None] * len(tape.times)
+        d_u: list[Array] = [None] * len(tape.times)
+        for t, step in zip(reversed(tape.times), reversed(tape.steps), strict=True):
+            live = None if tape.live is None else tape.live[t]
+            d_h = d_outputs[t] if live is None else d_outputs[t] * live
+            d_new: State = (d_state[0] + d_h, *d_state[1:])
+            d_held: tuple[Any, ...] = (0.0,) * len(d_new)
+            if live is not None:
+                d_held = tuple(d * ~live for d in d_new)
+                d_new = tuple(d * live for d in d_new)
+            if tape.zoneout is not None:
+                d_held = tuple(k + z[t] * d for k, z, d in zip(d_held, tape.zoneout, d_new, strict=True))
+                d_new = tuple(d - z[t] * d for z, d in zip(tape.zoneout, d_new, strict=True))
+            d_x[t], d_u[t], d_state = _backward(tape.cell, tape.weights, step, d_new)
+            d_state = tuple(d + k for d, k in zip(d_state, d_held, strict=True))
+        order = np.argsort(tape.times)
+        return _gradients(tape, [tape.steps[i] for i in order], d_x, d_u, d_state)
+
+    def step(
+        self, cell: Cell, x: Array, weight_hh: Array, bias_hh: Array | None, state: State, *, keep: bool = True
+    ) -> tuple[State, Any]:
+        """One time step; see `contract.Engine.step`."""
+        check_unroll(cell, x[None], weight_hh, bias_hh, state, None, Masks())
+        weights = _split(cell, weight_hh, bias_hh, None)
+        state, step = _forward(cell, _with_bias(cell, x, weights), weights, state)
+        return state, _Tape(cell, weights, bias_hh is not None, [step], [0], None, None) if keep else None
+
+    def step_backward(self, tape: _Tape, d_state: State) -> UnrollGradients:
+        """Undo `step`; see `contract.Engine.step_backward`."""
+        d_x, d_u, d_previous = _backward(tape.cell, tape.weights, tape.steps[0], d_state)
+        gradients = _gradients(tape, tape.steps, [d_x], [d_u], d_previous)
+        return gradients._replace(x=gradients.x[0])
+
+    def project_tokens(
+        self, ids: Array, embedding: Array, weight_ih: Array, bias_ih: Array | None, *, keep: bool = True
+    ) -> tuple[Array, Any]:
+        """The first layer's input term from token ids; see `contract.Engine.project_tokens`.
+
+        With fewer kinds of token than tokens the product is taken once for each kind and its rows are looked up.
+        """
+        from_table = len(embedding) <= ids.shape[0] * ids.shape[1]
+        rows = embedding if from_table else embedding[ids.reshape(-1)]
+        projected = rows @ weight_ih.T if bias_ih is None else multiply_add(bias_ih, rows, weight_ih.T)
+        if from_table:
+            projected = projected[ids.reshape(-1)]
+        tape = (ids, rows, from_table, len(embedding), weight_ih, bias_ih is not None) if keep else None
+        return projected.reshape(*ids.shape, -1), tape
+
+    def project_tokens_backward(self, tape: Any, d_x: Array) -> LinearGradients:
+        """Undo `project_tokens`; see `contract.Engine.project_tokens_backward`."""
+        ids, rows, from_table, count, weight_ih, has_bias = tape
+        d_rows, ids = d_x.reshape(-1, d_x.shape[-1]), ids.reshape(-1)
+        if from_table:
+            d_rows = sum_rows_by_index(d_rows, ids, count)
+        d_embedding = d_rows @ weight_ih
+        if not from_table:
+            d_embedding = sum_rows_by_index(d_embedding, ids, count)
+        return LinearGradients(d_embedding, d_rows.T @ rows, d_rows.sum(0) if has_bias else None)
+
+    def linear_cross_entropy(
+        self, inputs: Array, weight: Array, bias: Array | None, targets: Array, *, keep: bool = True
+    ) -> tuple[Array, Any]:
+        """Output layer, softmax and loss; see `contract.Engine.linear_cross_entropy`."""
+        scores = inputs @ weight.T if bias is None else multiply_add(bias, inputs, weight.T)
+        log_probabilities = log_softmax(scores)
+        rows = same_kind(np.arange(len(targets)), inputs)
+        tape = (inputs, weight, bias is not None, rows, targets, log_probabilities) if keep else None
+        return -log_probabilities[rows, targets], tape
+
+    def linear_cross_entropy_backward(self, tape: Any, d_losses: Array) -> LinearGradients:
+        """Undo `linear_cross_entropy`; see `contract.Engine.linear_cross_entropy_backward`."""
+        inputs, weight, has_bias, rows, targets, log_probabilities = tape
+        d_scores = library(inputs).exp(log_probabilities)
+        d_scores[rows, targets] -= 1
+        d_scores *= d_losses[:, None]
+        return LinearGradients(d_scores @ weight, d_scores.T @ inputs, d_scores.sum(0) if has_bias else None)
+
+    def decode(
+        self,
+        weights: LanguageModelWeights,
+        state: Sequence[State],
+        tokens: Tokens,
+        *,
+        sampling: Sampling,
+        forbidden: Sequence[int],
+        generators: Sequence[np.random.Generator],
+    ) -> Iterator[Tokens]:
+        """Step, choose, yield, without end; see `contract.Engine.decode`."""
+        states = list(state)
+        while True:
+            h = weights.embedding[tokens]
+            for index, layer in enumerate(weights.layers):
+                x = h @ layer.weight_ih.T
+                if layer.bias_ih is not None:
+                    x = x + layer.bias_ih
+                states[index], _ = self.step(
+                    weights.cell, x, layer.weight_hh, layer.bias_hh, states[index], keep=False
+                )
+                h = states[index][0]
+            scores = multiply_add(weights.output_bias, h, weights.output_weight.T)
+            tokens = sampling.choose(scores, forbidden, generators)
+            yield tokens
+
+
+def _split(cell: Cell, weight_hh: Array, bias_hh: Array | None, mask: Array | None) -> _Weights:
+    rows = (len(cell.gates) - len(cell.late)) * weight_hh.shape[1]
+    return _Weights(
+        weight_hh[:rows],
+        weight_hh[rows:] if cell.late else None,
+        None if bias_hh is None else bias_hh[:rows],
+        bias_hh[rows:] if cell.late and bias_hh is not None else None,
+        mask,
+    )
+
+
+def _with_bias(cell: Cell, x: Array, weights: _Weights) -> Array:
+    """Add the recurrent biases to x once for all steps, where no gate wants its recurrent term apart."""
+    if cell.apart or weights.early_bias is None:
+        return x
+    if weights.late_bias is None:
+        return x + weights.early_bias
+    return x + library(x).concatenate([weights.early_bias, weights.late_bias])
+
+
+def _gates(a: Array, size: int) -> list[Array]:
+    return [a[:, start : start + size] for start in range(0, a.shape[1], size)]
+
+
+def _forward(cell: Cell, x: Array, weights: _Weights, state: State) -> tuple[State, _Step]:
+    """One time step: the recurrent products and the cell's lines."""
+    size = state[0].shape[1]
+    operand = state[0] if weights.mask is None else state[0] * weights.mask
+    u: tuple[Array, ...] = ()
+    if cell.apart:
+        products = operand @ weights.early.T
+        if weights.early_bias is not None:
+            products = products + weights.early_bias
+        terms = dict(zip(cell.gates, zip(_gates(x, size), _gates(products, size), strict=False), strict=False))
+        a = [x_k if gate in cell.apart else x_k + u_k for gate, (x_k, u_k) in terms.items()]
+        u = tuple(terms[gate][1] for gate in cell.apart)
+    else:
+        rows = len(weights.early)
+        a = _gates(multiply_add(x[:, :rows], operand, weights.early.T), size)
+    if weights.late is None:
+        state, kept = cell.step(tuple(a), u, state)
+        return state, _Step(operand, None, kept, ())
+    late_operand, late_kept = cell.late_operand(tuple(a), state)
+    if weights.mask is not None:
+        late_operand = late_operand * weights.mask
+    late_x = x[:, len(weights.early) :]
+    if cell.apart and weights.late_bias is not None:
+        late_x = late_x + weights.late_bias
+    a += _gates(multiply_add(late_x, late_operand, weights.late.T), size)
+    state, kept = cell.step(tuple(a), u, state)
+    return state, _Step(operand, late_operand, kept, late_kept)
+
+
+def _backward(cell: Cell, weights: _Weights, step: _Step, d_state: State) -> tuple[Array, Array, State]:
+    """Undo `_forward`: gradients of x (B, G*H), of the recurrent terms (B, G*H), and of the state before."""
+    xp = library(d_state[0])
+    zeros = xp.zeros_like(d_state[0])
+    da, du, d_previous = cell.step_backward(d_state, step.kept)
+    early = len(cell.gates) - len(cell.late)
+    if weights.late is not None:
+        dp = xp.concatenate([d + zeros for d in da[early:]], -1) @ weights.late
+        if weights.mask is not None:
+            dp = dp * weights.mask
+        da_late, d_previous_late = cell.late_operand_backward(dp, step.late_kept)
+        da = (*(d + e for d, e in zip(da[:early], da_late, strict=True)), *da[early:])
+        d_previous = tuple(d + e for d, e in zip(d_previous, d_previous_late, strict=True))
+    d_x = _joined(da, zeros)
+    d_u = d_x
+    if cell.apart:
+        apart = dict(zip(cell.apart, du, strict=True))
+        d_u = _joined([apart.get(gate, d) for gate, d in zip(cell.gates, da, strict=True)], zeros)
+    d_h = d_u[:, : len(weights.early)] @ weights.early
+    if weights.mask is not None:
+        d_h = d_h * weights.mask
+    return d_x, d_u, (d_previous[0] + d_h, *(d + zeros for d in d_previous[1:]))
+
+
+def _joined(gates: Sequence[Array], zeros: Array) -> Array:
+    """The gates side by side, (B, G*H); a gradient given as the number 0 becomes an array."""
+    return library(zeros).concatenate([zeros if isinstance(gate, float) else gate for gate in gates], -1)
+
+
+def _gradients(
+    tape: _Tape, steps: Sequence[_Step], d_x: Sequence[Array], d_u: Sequence[Array], d_state: State
+) -> UnrollGradients:
+    """The gradients of the weights, each as one product over all steps; steps in the order of d_x and d_u."""
+    xp = library(d_x[0])
+    all_x = xp.stack(d_x)
+    all_u = all_x if d_u[0] is d_x[0] else xp.stack(d_u)
+    flat = all_u.reshape(-1, all_u.shape[-1])
+    rows = len(tape.weights.early)
+    d_weight = flat[:, :rows].T @ xp.concatenate([step.operand for step in steps])
+    if tape.weights.late is not None:
+        d_late = flat[:, rows:].T @ xp.concatenate([step.late_operand for step in steps])
+        d_weight = xp.concatenate([d_weight, d_late])
+    return UnrollGradients(all_x, d_weight, flat.sum(0) if tape.has_bias else None, d_state)

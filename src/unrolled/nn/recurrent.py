@@ -1,0 +1,235 @@
+"""Any cell, any number of layers, one or both directions: a drop-in for nn.RNN, nn.GRU and nn.LSTM."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from unrolled import cells, engines
+from unrolled.cells import Cell
+from unrolled.engines import autograd
+from unrolled.engines.checks import expect
+from unrolled.errors import ShapeError, UsageError
+from unrolled.nn.dropout import Dropout
+
+HiddenState = Tensor | tuple[Tensor, ...]
+"""(L*D, B, H) for cells whose state is h alone, else a tuple with one such tensor for each part: (h, c)."""
+
+
+class Recurrent(nn.Module):
+    """A stack of recurrent layers over a sequence.
+
+    Parameters carry the names and layouts of PyTorch's modules (`weight_ih_l0`, `weight_hh_l0_reverse`, ...), so state
+    dicts load in both directions for the cells that PyTorch has ("tanh", "relu", "gru", "lstm").
+
+    Args:
+        cell: name of a registered cell.
+        input_size: I.
+        hidden_size: H.
+        num_layers: L.
+        bias: whether there are bias_ih and bias_hh.
+        batch_first: whether inputs and outputs are (B, T, ...) instead of (T, B, ...). States are not affected.
+        dropout: probability of zeroing an output of each layer but the last, while training.
+        bidirectional: D = 2; the outputs of both directions stand side by side.
+        forget_bias: where given and the cell has a gate "forget", its bias starts at this value (Jozefowicz et al.
+            2015 recommend 1); PyTorch's initialisation otherwise. It is an initialisation, not a constant in the cell.
+        engine: name of the engine, or "auto".
+        generator: source of the dropout's randomness; torch's own if None.
+        proj_size: not supported; here to be refused by name.
+        device, dtype: of the parameters.
+
+    Raises:
+        UsageError: unknown cell, sizes below 1, dropout outside 0..1, or proj_size.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        forget_bias: float | None = None,
+        engine: str = "auto",
+        generator: torch.Generator | None = None,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if proj_size:
+            raise UsageError(f"proj_size is {proj_size}: projections are not supported, leave it at 0")
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if size < 1:
+                raise UsageError(f"{name} is {size}: give a whole number of at least 1")
+        self.cell_name = cells.get(cell).name
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        self.forget_bias, self.engine = forget_bias, engine
+        self.dropout = Dropout(dropout, generator=generator)
+        rows = len(self.cell.gates) * hidden_size
+        for layer in range(num_layers):
+            width = input_size if layer == 0 else hidden_size * self.num_directions
+            for suffix in self._suffixes(layer):
+                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+                if bias:
+                    shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+                for name, shape in shapes.items():
+                    empty = torch.empty(shape, device=device, dtype=dtype)
+                    self.register_parameter(name + suffix, nn.Parameter(empty))
+        self.reset_parameters()
+
+    @property
+    def cell(self) -> Cell:
+        """The cell, from the registry."""
+        return cells.get(self.cell_name)
+
+    @property
+    def num_directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all parameters uniformly from +-1/sqrt(H), as PyTorch does, then set the forget bias if one was given."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.uniform_(-bound, bound, generator=generator)
+            if self.forget_bias is None or not self.bias or "forget" not in self.cell.gates:
+                return
+            start = self.cell.gates.index("forget") * self.hidden_size
+            for name, parameter in self.named_parameters():
+                if name.startswith("bias"):
+                    value = self.forget_bias if name.startswith("bias_ih") else 0.0
+                    parameter[start : start + self.hidden_size] = value
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,  # noqa: A002 - the name that PyTorch's modules use
+        hx: HiddenState | None = None,
+        *,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor | PackedSequence, HiddenState]:
+        """Run the stack over a sequence.
+
+        Args:
+            input: (T, B, I), (B, T, I) if batch_first, (T, I) without a batch, or a PackedSequence.
+            hx: initial state, zero if None; without the B axis for an input without a batch.
+            lengths: (B,) real lengths of padded sequences, 1..T; not with a PackedSequence.
+
+        Returns:
+            outputs like the input with D*H in place of I, zero past a sequence's end; and the state after the last
+            step of each sequence (for the reverse direction after its first), like hx.
+
+        Raises:
+            ShapeError: a shape, dtype or length does not fit.
+        """
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx, lengths)
+        if input.dim() not in {2, 3}:
+            raise ShapeError(f"input has shape {tuple(input.shape)}: expected 3 axes, or 2 without a batch")
+        batched, batch_first = input.dim() == 3, self.batch_first and input.dim() == 3
+        x = input if batched else input[:, None]
+        x = x.transpose(0, 1) if batch_first else x
+        expect("input", x, (None, None, self.input_size), "input_size")
+        state = self._initial(hx, x.shape[1], batched, x)
+        outputs, last = self._stack(lambda suffix: self._project(x, suffix), state, lengths)
+        outputs = outputs.transpose(0, 1) if batch_first else outputs
+        if not batched:
+            outputs, last = outputs[:, 0], tuple(part[:, 0] for part in last)
+        return outputs, self._as_given(last)
+
+    def forward_tokens(
+        self, ids: Tensor, embedding: Tensor, hx: HiddenState | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, HiddenState]:
+        """`forward` of embedding[ids], without forming it: ids (T, B), embedding (V, I), always time first."""
+        engine = engines.get(self.engine)
+        state = self._initial(hx, ids.shape[1], True, embedding)
+
+        def project(suffix: str) -> Tensor:
+            weight, _, bias, _ = self._weights(suffix)
+            return autograd.project_tokens(engine, ids, embedding, weight, bias)
+
+        outputs, last = self._stack(project, state, lengths)
+        return outputs, self._as_given(last)
+
+    def _forward_packed(
+        self, packed: PackedSequence, hx: HiddenState | None, lengths: Tensor | None
+    ) -> tuple[PackedSequence, HiddenState]:
+        if lengths is not None:
+            raise ShapeError("lengths are given beside a PackedSequence, which has its own: leave them out")
+        x, own_lengths = pad_packed_sequence(packed)
+        expect("input", x, (None, None, self.input_size), "input_size")
+        state = self._initial(hx, x.shape[1], True, x)
+        outputs, last = self._stack(lambda suffix: self._project(x, suffix), state, own_lengths)
+        order = packed.sorted_indices
+        if order is not None:
+            outputs, own_lengths = outputs[:, order], own_lengths[order.cpu()]
+        data = pack_padded_sequence(outputs, own_lengths).data
+        repacked = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        return repacked, self._as_given(last)
+
+    def _stack(
+        self, project_first: Callable[[str], Tensor], state: tuple[Tensor, ...], lengths: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """All layers, time first; state and result are one (L*D, B, H) for each part."""
+        engine = engines.get(self.engine)
+        last: list[tuple[Tensor, ...]] = []
+        outputs: list[Tensor] = []
+        for layer in range(self.num_layers):
+            below = self.dropout(torch.cat(outputs, -1)) if outputs else None
+            outputs = []
+            for suffix in self._suffixes(layer):
+                x = project_first(suffix) if below is None else self._project(below, suffix)
+                _, weight, _, bias = self._weights(suffix)
+                initial = [part[len(last)] for part in state]
+                reverse = suffix.endswith("_reverse")
+                output, final = autograd.unroll(
+                    engine, self.cell, x, weight, bias, initial, lengths=lengths, reverse=reverse
+                )
+                outputs.append(output)
+                last.append(final)
+        return torch.cat(outputs, -1), tuple(torch.stack(parts) for parts in zip(*last, strict=True))
+
+    def _project(self, x: Tensor, suffix: str) -> Tensor:
+        weight, _, bias, _ = self._weights(suffix)
+        return nn.functional.linear(x, weight, bias)
+
+    def _weights(self, suffix: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        weight_ih, weight_hh = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)
+        if not self.bias:
+            return weight_ih, weight_hh, None, None
+        return weight_ih, weight_hh, getattr(self, "bias_ih" + suffix), getattr(self, "bias_hh" + suffix)
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
+
+    def _initial(self, hx: HiddenState | None, batch: int, batched: bool, like: Tensor) -> tuple[Tensor, ...]:
+        """The initial state as one (L*D, B, H) for each part."""
+        shape = (self.num_layers * self.num_directions, batch, self.hidden_size)
+        if hx is None:
+            return tuple(like.new_zeros(shape) for _ in self.cell.state)
+        parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        if len(parts) != len(self.cell.state):
+            raise ShapeError(f"hx has {len(parts)} parts: cell {self.cell_name} has state {self.cell.state}")
+        for name, part in zip(self.cell.state, parts, strict=True):
+            expect(f"hx {name}", part, shape if batched else (shape[0], shape[2]))
+        return parts if batched else tuple(part[:, None] for part in parts)
+
+    def _as_given(self, parts: tuple[Tensor, ...]) -> HiddenState:
+        return parts if len(parts) > 1 else parts[0]
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do: engines lay weights out themselves. Code written for PyTorch's modules may call it."""
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        options = [f"{self.cell_name!r}", f"{self.input_size}", f"{self.hidden_size}", f"num_layers={self.num_layers}"]
+        options += [f"{name}={getattr(self, name)}" for name in ("bias", "batch_first", "bidirectional", "engine")]
+        return ", ".join(options)
