@@ -3,8 +3,8 @@
 Convention: z = 1 keeps the past (arXiv:1406.1078, PyTorch, cuDNN, Keras); some texts exchange z and 1 - z.
 """
 
-from unrolled.cells.cell import Cell, Operand, Operands
-from unrolled.cells.elementwise import sigmoid, tanh
+from unrolled.cells.cell import Cell, Operands
+from unrolled.cells.elementwise import Operand, sigmoid, tanh
 
 
 class GRU(Cell):

@@ -44,8 +44,10 @@ def register(name: str, make: Callable[[], Engine]) -> None:
 
     `auto` takes the engine registered last among those that can run, so register slower engines first.
     """
+    _makers.pop(name, None)  # so that the name takes the last place
     _makers[name] = make
-    _made.pop(name, None)
+    for made in (name, "auto"):
+        _made.pop(made, None)
 
 
 def names() -> tuple[str, ...]:
@@ -59,12 +61,10 @@ def get(name: str = "auto") -> Engine:
     Raises:
         EngineError: no engine has that name, or it cannot run here.
     """
-    if name == "auto":
-        return _fastest()
-    if name not in _makers:
+    if name not in {"auto", *_makers}:
         raise EngineError(f'engine "{name}" is not known: choose one of auto, {", ".join(_makers)}')
     if name not in _made:
-        _made[name] = _makers[name]()
+        _made[name] = _fastest() if name == "auto" else _makers[name]()
     return _made[name]
 
 

@@ -9,7 +9,7 @@ Array = Any
 
 
 def library(array: Array) -> ModuleType:
-    """numpy for NumPy arrays and torch for tensors; torch is not imported before there is a tensor."""
+    """The module numpy for NumPy arrays and torch for tensors; torch is not imported before there is a tensor."""
     if isinstance(array, np.ndarray):
         return np
     import torch
@@ -18,7 +18,7 @@ def library(array: Array) -> ModuleType:
 
 
 def multiply_add(addend: Array, a: Array, b: Array) -> Array:
-    """addend + a @ b, in one operation where there is one; addend may be a row that is added to all rows."""
+    """The sum addend + a @ b, in one operation where there is one; addend may be a row that is added to all rows."""
     if isinstance(a, np.ndarray):
         product = a @ b
         product += addend
@@ -36,7 +36,7 @@ def log_softmax(scores: Array) -> Array:
 
 
 def sum_rows_by_index(rows: Array, index: Array, count: int) -> Array:
-    """(count, K) whose row i is the sum of the rows, (N, K), that have index i; every row's order of adding is fixed."""
+    """(count, K) whose row i is the sum of the rows, (N, K), that have index i, added in a fixed order."""
     if not isinstance(rows, np.ndarray):
         return rows.new_zeros(count, rows.shape[1]).index_add(0, index, rows)
     sums = np.zeros((count, rows.shape[1]), rows.dtype)

@@ -36,9 +36,7 @@ def unroll(
     """
 
     def forward(engine: Engine, keep: bool, x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor) -> Any:
-        done = engine.unroll(
-            cell, x, weight, bias, state, lengths=lengths, reverse=reverse, masks=masks, keep=keep
-        )
+        done = engine.unroll(cell, x, weight, bias, state, lengths=lengths, reverse=reverse, masks=masks, keep=keep)
         return (done.outputs, *done.state), done.tape
 
     def backward(tape: Any, d_outputs: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
@@ -64,19 +62,17 @@ def step(
     return tuple(_apply(engine, forward, backward, x, weight_hh, bias_hh, *state))
 
 
-def project_tokens(
-    engine: Engine, ids: Tensor, embedding: Tensor, weight_ih: Tensor, bias_ih: Tensor | None
-) -> Tensor:
+def project_tokens(engine: Engine, ids: Tensor, embedding: Tensor, weight_ih: Tensor, bias_ih: Tensor | None) -> Tensor:
     """`Engine.project_tokens` with gradients: ids (T, B) to (T, B, G*H)."""
 
-    def forward(engine: Engine, keep: bool, embedding: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
-        projected, tape = engine.project_tokens(ids, embedding, weight, bias, keep=keep)
+    def forward(engine: Engine, keep: bool, *operands: Any) -> Any:
+        projected, tape = engine.project_tokens(*operands, keep=keep)
         return (projected,), tape
 
     def backward(tape: Any, d_x: Tensor) -> tuple[Tensor | None, ...]:
-        return tuple(engine.project_tokens_backward(tape, d_x))
+        return None, *engine.project_tokens_backward(tape, d_x)
 
-    return _apply(engine, forward, backward, embedding, weight_ih, bias_ih)[0]
+    return _apply(engine, forward, backward, ids, embedding, weight_ih, bias_ih)[0]
 
 
 def linear_cross_entropy(
@@ -84,22 +80,25 @@ def linear_cross_entropy(
 ) -> Tensor:
     """`Engine.linear_cross_entropy` with gradients: inputs (N, H), targets (N,) to losses (N,) in nats."""
 
-    def forward(engine: Engine, keep: bool, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
-        losses, tape = engine.linear_cross_entropy(inputs, weight, bias, targets, keep=keep)
+    def forward(engine: Engine, keep: bool, *operands: Any) -> Any:
+        losses, tape = engine.linear_cross_entropy(*operands, keep=keep)
         return (losses,), tape
 
     def backward(tape: Any, d_losses: Tensor) -> tuple[Tensor | None, ...]:
-        return tuple(engine.linear_cross_entropy_backward(tape, d_losses))
+        return *engine.linear_cross_entropy_backward(tape, d_losses), None
 
-    return _apply(engine, forward, backward, inputs, weight, bias)[0]
+    return _apply(engine, forward, backward, inputs, weight, bias, targets)[0]
 
 
 def _apply(
     engine: Engine, forward: Callable[..., Any], backward: Callable[..., Any], *operands: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """Run an operation, under autograd only where something asks for gradients."""
+    """Run an operation, under autograd only where something asks for gradients.
+
+    Token ids are operands too: torch then notices if they are changed between forward and backward.
+    """
     if torch.is_grad_enabled() and any(o is not None and o.requires_grad for o in operands):
-        results: tuple[Tensor, ...] = _Operation.apply(engine, forward, backward, *operands)
+        results: tuple[Tensor, ...] = _Operation.apply(engine, forward, backward, *operands)  # type: ignore[no-untyped-call]
         return results
     results, _ = forward(engine, False, *operands)
     return results
@@ -121,9 +120,9 @@ class _Operation(torch.autograd.Function):
         operands = ctx.saved_tensors
         if not torch.is_grad_enabled():
             return None, None, None, *ctx.undo(ctx.tape, *(d.contiguous() for d in d_results))
+        # Views: one operand may have been computed from another, whose gradient must not count that history again.
+        operands = tuple(o if o is None else o.view_as(o) for o in operands)
         results, _ = ctx.again(_recording, False, *operands)
         wanted = [o for o in operands if o is not None and o.requires_grad]
-        gradients = iter(
-            torch.autograd.grad(results, wanted, d_results, create_graph=True, allow_unused=True)
-        )
+        gradients = iter(torch.autograd.grad(results, wanted, d_results, create_graph=True, allow_unused=True))
         return None, None, None, *(next(gradients) if o is not None and o.requires_grad else None for o in operands)

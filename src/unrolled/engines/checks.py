@@ -1,11 +1,11 @@
 """Checks of operands before any kernel runs; shared by all engines."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from unrolled.cells import Cell
-from unrolled.engines.contract import Array, Masks, State
+from unrolled.engines.contract import Array, LanguageModelWeights, Masks, State, Tokens
 from unrolled.errors import ShapeError
 
 
@@ -37,18 +37,61 @@ def check_unroll(
         raise ShapeError(f"state has {len(state)} parts: cell {cell.name} has {cell.state}")
     for name, part in zip(cell.state, state, strict=True):
         expect(f"state {name}", part, (batch, size))
+    named = [("weight_hh", weight_hh), ("bias_hh", bias_hh), ("recurrent mask", masks.recurrent)]
+    named += [(f"state {name}", part) for name, part in zip(cell.state, state, strict=True)]
     if masks.recurrent is not None:
         expect("recurrent mask", masks.recurrent, (batch, size))
     if masks.zoneout is not None:
         if len(masks.zoneout) != len(cell.state):
             raise ShapeError(f"zoneout has {len(masks.zoneout)} masks: cell {cell.name} has state {cell.state}")
-        for name, mask in zip(cell.state, masks.zoneout, strict=True):
-            expect(f"zoneout mask {name}", mask, (steps, batch, size))
-    for name, operand in (("weight_hh", weight_hh), ("bias_hh", bias_hh), *zip(cell.state, state, strict=True)):
-        if operand is not None and operand.dtype != x.dtype:
-            raise ShapeError(f"{name} has dtype {operand.dtype} and x has {x.dtype}: give all operands one dtype")
+        named += [(f"zoneout mask {name}", mask) for name, mask in zip(cell.state, masks.zoneout, strict=True)]
+        for name, mask in named[-len(cell.state) :]:
+            expect(name, mask, (steps, batch, size))
+    _check_dtypes("x", x, named)
     if lengths is not None:
-        _check_lengths(lengths, steps, batch)
+        _check_integers("lengths", lengths, (batch,), 1, steps)
+
+
+def check_project_tokens(ids: Array, embedding: Array, weight_ih: Array, bias_ih: Array | None) -> None:
+    """Hold the operands of `project_tokens` against each other.
+
+    Raises:
+        ShapeError: names the operand, its shape and the one expected.
+    """
+    expect("ids", ids, (None, None))
+    expect("embedding", embedding, (None, None))
+    expect("weight_ih", weight_ih, (None, embedding.shape[1]), "embedding")
+    if bias_ih is not None:
+        expect("bias_ih", bias_ih, (len(weight_ih),))
+    _check_dtypes("embedding", embedding, [("weight_ih", weight_ih), ("bias_ih", bias_ih)])
+    _check_tokens("ids", ids, tuple(ids.shape), len(embedding))
+
+
+def check_linear_cross_entropy(inputs: Array, weight: Array, bias: Array | None, targets: Array) -> None:
+    """Hold the operands of `linear_cross_entropy` against each other.
+
+    Raises:
+        ShapeError: names the operand, its shape and the one expected.
+    """
+    expect("inputs", inputs, (None, None))
+    expect("weight", weight, (None, inputs.shape[1]), "inputs")
+    if bias is not None:
+        expect("bias", bias, (len(weight),))
+    _check_dtypes("inputs", inputs, [("weight", weight), ("bias", bias)])
+    _check_tokens("targets", targets, (len(inputs),), len(weight))
+
+
+def check_decode(
+    weights: LanguageModelWeights, state: Sequence[State], tokens: Tokens, generators: Sequence[np.random.Generator]
+) -> None:
+    """Hold the operands of `decode` against each other; each step checks the rest.
+
+    Raises:
+        ShapeError: names the operand, its shape and the one expected.
+    """
+    if len(state) != len(weights.layers):
+        raise ShapeError(f"state is given for {len(state)} layers: the model has {len(weights.layers)}")
+    _check_tokens("tokens", tokens, (len(generators),), len(weights.embedding))
 
 
 def expect(name: str, array: Array, shape: tuple[int | None, ...], reason: str = "") -> None:
@@ -64,9 +107,26 @@ def expect(name: str, array: Array, shape: tuple[int | None, ...], reason: str =
     raise ShapeError(f"{name} has shape {got}: expected ({wanted}){f' for the {reason}' if reason else ''}")
 
 
-def _check_lengths(lengths: Any, steps: int, batch: int) -> None:
-    values = np.asarray(lengths.cpu() if hasattr(lengths, "cpu") else lengths)
-    if values.shape != (batch,) or not np.issubdtype(values.dtype, np.integer):
-        raise ShapeError(f"lengths have shape {values.shape} and dtype {values.dtype}: expected ({batch},) integers")
-    if values.min() < 1 or values.max() > steps:
-        raise ShapeError(f"lengths reach from {values.min()} to {values.max()}: each must be 1 to {steps}")
+def _check_dtypes(first: str, like: Array, named: Sequence[tuple[str, Array | None]]) -> None:
+    for name, operand in named:
+        if operand is not None and operand.dtype != like.dtype:
+            raise ShapeError(
+                f"{name} has dtype {operand.dtype} and {first} has {like.dtype}: give all operands one dtype"
+            )
+
+
+def _check_tokens(name: str, tokens: Array, shape: tuple[int, ...], count: int) -> None:
+    if hasattr(tokens, "is_cpu") and not tokens.is_cpu:
+        expect(name, tokens, shape)  # to look at the values would stall the device, which looks at them itself
+        return
+    _check_integers(name, tokens, shape, 0, count - 1)
+
+
+def _check_integers(name: str, values: Array, shape: tuple[int, ...], low: int, high: int) -> None:
+    array = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+    if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
+        raise ShapeError(f"{name} have shape {array.shape} and dtype {array.dtype}: expected {shape} integers")
+    if array.size == 0:
+        raise ShapeError(f"{name} have shape {array.shape}: give at least one")
+    if array.min() < low or array.max() > high:
+        raise ShapeError(f"{name} reach from {array.min()} to {array.max()}: each must be {low} to {high}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from unrolled.cells import Cell
 from unrolled.engines.arrays import library, log_softmax, multiply_add, same_kind, sum_rows_by_index
-from unrolled.engines.checks import check_unroll
+from unrolled.engines.checks import check_decode, check_linear_cross_entropy, check_project_tokens, check_unroll
 from unrolled.engines.contract import (
     Array,
     LanguageModelWeights,
@@ -82,13 +82,13 @@ class Portable:
         masks = masks or Masks()
         check_unroll(cell, x, weight_hh, bias_hh, state, lengths, masks)
         weights = _split(cell, weight_hh, bias_hh, masks.recurrent)
-        x = _with_bias(cell, x, weights)
+        x, xp = _with_bias(cell, x, weights), library(x)
         times = list(range(len(x)))
         live = None
         if lengths is not None:
             live = same_kind(np.arange(len(x))[:, None], x) < same_kind(lengths, x)[None, :]
             live = live[:, :, None]
-        xp = library(x)
+            x = xp.where(live, x, 0)  # not even times 0: padding may hold anything
         outputs: list[Array] = [None] * len(x)
         steps: list[_Step] = []
         if reverse:
@@ -112,7 +112,7 @@ class Portable:
         d_u: list[Array] = [None] * len(tape.times)
         for t, step in zip(reversed(tape.times), reversed(tape.steps), strict=True):
             live = None if tape.live is None else tape.live[t]
-            d_h = d_outputs[t] if live is None else d_outputs[t] * live
+            d_h = d_outputs[t] if live is None else library(live).where(live, d_outputs[t], 0)
             d_new: State = (d_state[0] + d_h, *d_state[1:])
             d_held: tuple[Any, ...] = (0.0,) * len(d_new)
             if live is not None:
@@ -148,6 +148,7 @@ class Portable:
 
         With fewer kinds of token than tokens the product is taken once for each kind and its rows are looked up.
         """
+        check_project_tokens(ids, embedding, weight_ih, bias_ih)
         from_table = len(embedding) <= ids.shape[0] * ids.shape[1]
         rows = embedding if from_table else embedding[ids.reshape(-1)]
         projected = rows @ weight_ih.T if bias_ih is None else multiply_add(bias_ih, rows, weight_ih.T)
@@ -171,6 +172,7 @@ class Portable:
         self, inputs: Array, weight: Array, bias: Array | None, targets: Array, *, keep: bool = True
     ) -> tuple[Array, Any]:
         """Output layer, softmax and loss; see `contract.Engine.linear_cross_entropy`."""
+        check_linear_cross_entropy(inputs, weight, bias, targets)
         scores = inputs @ weight.T if bias is None else multiply_add(bias, inputs, weight.T)
         log_probabilities = log_softmax(scores)
         rows = same_kind(np.arange(len(targets)), inputs)
@@ -196,6 +198,7 @@ class Portable:
         generators: Sequence[np.random.Generator],
     ) -> Iterator[Tokens]:
         """Step, choose, yield, without end; see `contract.Engine.decode`."""
+        check_decode(weights, state, tokens, generators)
         states = list(state)
         while True:
             h = weights.embedding[tokens]
@@ -203,9 +206,7 @@ class Portable:
                 x = h @ layer.weight_ih.T
                 if layer.bias_ih is not None:
                     x = x + layer.bias_ih
-                states[index], _ = self.step(
-                    weights.cell, x, layer.weight_hh, layer.bias_hh, states[index], keep=False
-                )
+                states[index], _ = self.step(weights.cell, x, layer.weight_hh, layer.bias_hh, states[index], keep=False)
                 h = states[index][0]
             scores = multiply_add(weights.output_bias, h, weights.output_weight.T)
             tokens = sampling.choose(scores, forbidden, generators)
@@ -242,9 +243,10 @@ def _forward(cell: Cell, x: Array, weights: _Weights, state: State) -> tuple[Sta
     operand = state[0] if weights.mask is None else state[0] * weights.mask
     u: tuple[Array, ...] = ()
     if cell.apart:
-        products = operand @ weights.early.T
-        if weights.early_bias is not None:
-            products = products + weights.early_bias
+        if weights.early_bias is None:
+            products = operand @ weights.early.T
+        else:
+            products = multiply_add(weights.early_bias, operand, weights.early.T)
         terms = dict(zip(cell.gates, zip(_gates(x, size), _gates(products, size), strict=False), strict=False))
         a = [x_k if gate in cell.apart else x_k + u_k for gate, (x_k, u_k) in terms.items()]
         u = tuple(terms[gate][1] for gate in cell.apart)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.errors import UsageError
+from unrolled.errors import EngineError, UsageError
+
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,22 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p is {self.top_p}: give a share above 0 and at most 1")
 
-    def probabilities(self, scores: npt.NDArray[np.floating], forbidden: Sequence[int]) -> npt.NDArray[np.float64]:
-        """The distribution that is drawn from: scores (B, V), before softmax, to probabilities (B, V)."""
-        scores = scores.astype(np.float64)
-        scores[:, list(forbidden)] = -np.inf
-        scores = (scores - scores.max(axis=1, keepdims=True)) / self.temperature
-        if 0 < self.top_k < scores.shape[1]:
-            _keep_first(scores, np.full(len(scores), self.top_k))
+    def probabilities(self, scores: npt.NDArray[np.floating], forbidden: Sequence[int]) -> Doubles:
+        """The distribution that is drawn from: scores (B, V), before softmax, to probabilities (B, V).
+
+        Raises:
+            EngineError: a row leaves no token to choose, because all are forbidden or its scores are not numbers.
+        """
+        allowed = _allowed(scores, forbidden)
+        with np.errstate(over="ignore"):  # a score too far down for its temperature becomes -inf, as it should
+            allowed = (allowed - allowed.max(axis=1, keepdims=True)) / self.temperature
+        if 0 < self.top_k < allowed.shape[1]:
+            _keep_first(allowed, np.full(len(allowed), self.top_k))
         if self.top_p < 1:
-            descending = -np.sort(-_normalised(scores), axis=1)
-            before = np.cumsum(descending, axis=1) - descending
-            _keep_first(scores, np.sum(before < self.top_p, axis=1))
-        return _normalised(scores)
+            descending = -np.sort(-_normalised(allowed), axis=1)
+            together = np.cumsum(descending, axis=1)
+            _keep_first(allowed, 1 + np.sum(together[:, :-1] < self.top_p, axis=1))
+        return _normalised(allowed)
 
     def choose(
         self,
@@ -55,23 +61,42 @@ class Sampling:
         forbidden: Sequence[int],
         generators: Sequence[np.random.Generator],
     ) -> npt.NDArray[np.int64]:
-        """Choose one token a row: scores (B, V), before softmax, to ids (B,); row b draws once from generators[b]."""
+        """Choose one token a row: scores (B, V), before softmax, to ids (B,); row b draws once from generators[b].
+
+        Raises:
+            EngineError: as `probabilities`.
+        """
         if self.greedy:
-            allowed = scores.astype(np.float64)
-            allowed[:, list(forbidden)] = -np.inf
-            return np.argmax(allowed, axis=1)
+            best: npt.NDArray[np.int64] = _allowed(scores, forbidden).argmax(axis=1)
+            return best
         cumulative = np.cumsum(self.probabilities(scores, forbidden), axis=1)
         # Scaling by the last sum, not by 1, keeps rounding from choosing a token past the last possible one.
         draws = np.array([generator.random() for generator in generators]) * cumulative[:, -1]
-        return np.sum(cumulative <= draws[:, None], axis=1)
+        chosen: npt.NDArray[np.int64] = np.count_nonzero(cumulative <= draws[:, None], axis=1)
+        return chosen
 
 
-def _normalised(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    exponentials = np.exp(scores)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+def _allowed(scores: npt.NDArray[np.floating], forbidden: Sequence[int]) -> Doubles:
+    """The scores in float64, with -inf in place of the forbidden ones."""
+    allowed = scores.astype(np.float64)
+    allowed[:, list(forbidden)] = -np.inf
+    best = allowed.max(axis=1)
+    if not np.isfinite(best).all():
+        row = int(np.argmin(np.isfinite(best)))
+        raise EngineError(
+            f"row {row} of the scores leaves no token to choose (highest allowed score {best[row]}): "
+            f"allow at least one token, and check the model's weights"
+        )
+    return allowed
 
 
-def _keep_first(scores: npt.NDArray[np.float64], counts: npt.NDArray[np.integer]) -> None:
+def _normalised(scores: Doubles) -> Doubles:
+    exponentials: Doubles = np.exp(scores)
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials
+
+
+def _keep_first(scores: Doubles, counts: npt.NDArray[np.integer]) -> None:
     """Rule out, in each row, all but its `counts` highest scores; among equals the lower id comes first."""
     order = np.argsort(-scores, axis=1, kind="stable")
     ranks = np.empty_like(order)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unrolled import engines
 from unrolled.engines import autograd
+from unrolled.engines.checks import expect
 from unrolled.errors import UsageError
 from unrolled.nn import Dropout, Recurrent
 from unrolled.nn.recurrent import HiddenState
@@ -112,7 +113,11 @@ class LanguageModelNetwork(nn.Module):
             outputs: (T, B, H), from `forward`.
             targets: (T, B) token ids.
             lengths: (B,); targets at and past a sequence's length do not count. None: all count.
+
+        Raises:
+            ShapeError: targets have another shape than outputs, or one is not an id of the vocabulary.
         """
+        expect("targets", targets, tuple(outputs.shape[:2]), "outputs")
         rows, wanted = outputs.flatten(0, 1), targets.flatten()
         if lengths is not None:
             times = torch.arange(len(targets), device=targets.device)

@@ -77,7 +77,7 @@ class Recurrent(nn.Module):
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * self.num_directions
             for suffix in self._suffixes(layer):
-                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
                 if bias:
                     shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
                 for name, shape in shapes.items():
@@ -96,7 +96,7 @@ class Recurrent(nn.Module):
         return 2 if self.bidirectional else 1
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all parameters uniformly from +-1/sqrt(H), as PyTorch does, then set the forget bias if one was given."""
+        """Draw all parameters uniformly from +-1/sqrt(H), as PyTorch does, then the forget bias if there is one."""
         bound = 1 / math.sqrt(self.hidden_size)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -134,10 +134,10 @@ class Recurrent(nn.Module):
             return self._forward_packed(input, hx, lengths)
         if input.dim() not in {2, 3}:
             raise ShapeError(f"input has shape {tuple(input.shape)}: expected 3 axes, or 2 without a batch")
+        self._check(input)
         batched, batch_first = input.dim() == 3, self.batch_first and input.dim() == 3
         x = input if batched else input[:, None]
         x = x.transpose(0, 1) if batch_first else x
-        expect("input", x, (None, None, self.input_size), "input_size")
         state = self._initial(hx, x.shape[1], batched, x)
         outputs, last = self._stack(lambda suffix: self._project(x, suffix), state, lengths)
         outputs = outputs.transpose(0, 1) if batch_first else outputs
@@ -149,6 +149,7 @@ class Recurrent(nn.Module):
         self, ids: Tensor, embedding: Tensor, hx: HiddenState | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Tensor, HiddenState]:
         """`forward` of embedding[ids], without forming it: ids (T, B), embedding (V, I), always time first."""
+        expect("ids", ids, (None, None))
         engine = engines.get(self.engine)
         state = self._initial(hx, ids.shape[1], True, embedding)
 
@@ -164,8 +165,8 @@ class Recurrent(nn.Module):
     ) -> tuple[PackedSequence, HiddenState]:
         if lengths is not None:
             raise ShapeError("lengths are given beside a PackedSequence, which has its own: leave them out")
+        self._check(packed.data)
         x, own_lengths = pad_packed_sequence(packed)
-        expect("input", x, (None, None, self.input_size), "input_size")
         state = self._initial(hx, x.shape[1], True, x)
         outputs, last = self._stack(lambda suffix: self._project(x, suffix), state, own_lengths)
         order = packed.sorted_indices
@@ -175,6 +176,12 @@ class Recurrent(nn.Module):
         repacked = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         return repacked, self._as_given(last)
 
+    def _check(self, x: Tensor) -> None:
+        expect("input", x, (*x.shape[:-1], self.input_size), "module's input_size")
+        dtype = self._weights("_l0")[0].dtype
+        if x.dtype != dtype:
+            raise ShapeError(f"input has dtype {x.dtype} and the module's weights have {dtype}: convert one of them")
+
     def _stack(
         self, project_first: Callable[[str], Tensor], state: tuple[Tensor, ...], lengths: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -183,7 +190,7 @@ class Recurrent(nn.Module):
         last: list[tuple[Tensor, ...]] = []
         outputs: list[Tensor] = []
         for layer in range(self.num_layers):
-            below = self.dropout(torch.cat(outputs, -1)) if outputs else None
+            below = self.dropout(_side_by_side(outputs)) if outputs else None
             outputs = []
             for suffix in self._suffixes(layer):
                 x = project_first(suffix) if below is None else self._project(below, suffix)
@@ -195,7 +202,7 @@ class Recurrent(nn.Module):
                 )
                 outputs.append(output)
                 last.append(final)
-        return torch.cat(outputs, -1), tuple(torch.stack(parts) for parts in zip(*last, strict=True))
+        return _side_by_side(outputs), tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
     def _project(self, x: Tensor, suffix: str) -> Tensor:
         weight, _, bias, _ = self._weights(suffix)
@@ -233,3 +240,7 @@ class Recurrent(nn.Module):
         options = [f"{self.cell_name!r}", f"{self.input_size}", f"{self.hidden_size}", f"num_layers={self.num_layers}"]
         options += [f"{name}={getattr(self, name)}" for name in ("bias", "batch_first", "bidirectional", "engine")]
         return ", ".join(options)
+
+
+def _side_by_side(outputs: list[Tensor]) -> Tensor:
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)

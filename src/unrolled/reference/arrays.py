@@ -14,7 +14,7 @@ Booleans = NDArray[np.bool_]
 
 
 def as_float64(name: str, value: Any, letters: str, shape: Sequence[int | None]) -> Array:
-    """The value as a float64 array of that shape; None in the shape stands for any length of at least 1.
+    """Return the value as a float64 array of that shape; None in the shape stands for any length of at least 1.
 
     Raises:
         ShapeError: value is not a real array of that shape; `letters` says in the message what the axes mean.
@@ -30,7 +30,7 @@ def as_float64(name: str, value: Any, letters: str, shape: Sequence[int | None])
 
 
 def as_indices(name: str, value: Any, letters: str, length: int | None, limits: tuple[int, int]) -> Indices:
-    """The value as a vector of integers from limits[0] to limits[1] - 1; length None stands for any of at least 1.
+    """Return the value as integers (length,), each limits[0] to limits[1] - 1; None stands for any length above 0.
 
     Raises:
         ShapeError: value is not such a vector.
@@ -47,7 +47,9 @@ def as_indices(name: str, value: Any, letters: str, length: int | None, limits: 
 
 
 def _check_shape(name: str, found: Sequence[int], letters: str, shape: Sequence[int | None]) -> None:
-    fits = len(found) == len(shape) and all(n == m if m is not None else n > 0 for n, m in zip(found, shape, strict=True))
+    fits = len(found) == len(shape) and all(
+        n == m if m is not None else n > 0 for n, m in zip(found, shape, strict=True)
+    )
     if not fits:
         expected = ", ".join("any" if n is None else str(n) for n in shape)
         raise ShapeError(f"{name} has shape {tuple(found)}: expected ({letters}) = ({expected})")

@@ -1,0 +1,109 @@
+"""Verbs, and how errors reach a person: one line on standard error and an exit status."""
+
+import importlib
+import os
+import sys
+import traceback
+import warnings
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from unrolled.errors import UnrolledError, UsageError
+from unrolled.version import VERSION
+
+VERBS = {
+    "demo": "Train on a text that comes with Python, then evaluate, score and generate.",
+    "train": "Train a language model on a text.",
+    "evaluate": "Say how well a model predicts a text.",
+    "score": "Give the log-probability of each line of a text.",
+    "generate": "Write new text.",
+    "info": "Say what is in a model directory, or what this installation has.",
+}
+INTERRUPTED = 130
+
+_UsageProblem: type[Any] = typer.BadParameter.__mro__[1]  # typer carries its own copy of click: ask it for the class
+_AnyProblem: type[Any] = typer.BadParameter.__mro__[2]
+
+
+class _Verbs(TyperGroup):
+    """Loads a verb's module when the verb is asked for, so that help and short commands start at once."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"unrolled.cli.{cmd_name}")
+        verb = typer.Typer(rich_markup_mode=None, add_completion=False)
+        verb.command(cmd_name, help=module.__doc__)(module.verb)
+        return typer.main.get_command(verb)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+app = typer.Typer(cls=_Verbs, rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+
+
+@app.callback(epilog="Each verb has --help with an example. --debug shows the traceback of an error.")
+def unrolled(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    """Recurrent neural networks on sequences: train, score, generate."""
+    if version:
+        print(f"unrolled {VERSION}")
+        raise typer.Exit
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line.
+
+    Returns:
+        The exit status: 0, 1 for a failure, 2 for a usage that cannot be meant, 130 after Ctrl-C.
+    """
+    debug = "--debug" in arguments
+    warnings.showwarning = _show_warning
+    try:
+        command = typer.main.get_command(app)
+        words = [word for word in arguments if word != "--debug"]
+        status = command.main(args=words, prog_name="unrolled", standalone_mode=False)
+        sys.stdout.flush()
+        return int(status or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: a pipe to head is no error
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, _UsageProblem):
+        verb = error.ctx.command_path if getattr(error, "ctx", None) else "unrolled"
+        return _failed(f"{error.format_message().rstrip('.')}: see `{verb} --help`", UsageError.exit_status)
+    if isinstance(error, _AnyProblem):
+        return _failed(error.format_message(), error.exit_code)
+    if isinstance(error, UnrolledError):
+        return _failed(str(error), error.exit_status)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{where}{error.strerror or error}", 1)
+    if isinstance(error, MemoryError):
+        return _failed("not enough memory: take a smaller model, batch or text", 1)
+    return _failed(f"unexpected {type(error).__name__}: {error}: please report it with the output of --debug", 1)
+
+
+def _failed(message: str, status: int) -> int:
+    print(f"unrolled: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    print(f"unrolled: warning: {message}", file=sys.stderr)

@@ -1,0 +1,88 @@
+"""Progress on standard error: a bar on a terminal, plain lines elsewhere; results alone go to standard output."""
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BEFORE_PROGRESS = 1.0
+
+
+def say(message: str) -> None:
+    """One line to standard error, for the person."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One JSON object as a line on standard output."""
+    print(json.dumps(record, ensure_ascii=False, allow_nan=True), flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time for a person: 4 s, 1:05, 2:00:00."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class ProgressBar:
+    """Shows how far a piece of work is, once it has taken a second; to be used in a `with` statement.
+
+    Args:
+        title: what is being done.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._began = time.perf_counter()
+        self._shown = self._began
+        self._bar: Any = None
+        self._task: Any = None
+        self._on_terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def update(self, share: float, text: str) -> None:
+        """Show the share done, from 0 to 1, and a text beside it."""
+        now = time.perf_counter()
+        if now - self._began < SECONDS_BEFORE_PROGRESS:
+            return
+        if self._on_terminal:
+            if self._bar is None or now - self._shown > 0.1:
+                self._shown = now
+                self._draw(share, text)
+        elif now - self._shown >= SECONDS_BETWEEN_LINES:
+            self._shown = now
+            say(f"{self._title}: {share:4.0%}  {text}")
+
+    def _draw(self, share: float, text: str) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[text]}"),
+            )
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(self._title, total=1.0, text=text)
+            self._bar.start()
+        self._bar.update(self._task, completed=share, text=text)

@@ -1,0 +1,48 @@
+"""Say how well a model predicts a text.
+
+Without CORPUS the text the model was trained with is found again; --part names which part of it (validation if none).
+
+Example: unrolled evaluate novel --part test
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unrolled.cli.console import ProgressBar, print_json, say
+
+
+def verb(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory.", show_default=False)],
+    corpus: Annotated[list[str] | None, typer.Argument(help="Text to predict.", show_default=False)] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="train|validation|test", help="Part of the corpus as split for training."),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of CORPUS.")] = "utf-8",
+    errors: Annotated[
+        str, typer.Option(metavar="strict|replace", help="What to do with bytes that are not in the encoding.")
+    ] = "strict",
+    engine: Annotated[str, typer.Option(help="Engine.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Parse, evaluate, print."""
+    from unrolled.inference import LanguageModel
+    from unrolled.inference.evaluation_text import find_text
+
+    model = LanguageModel.load(directory, engine=engine)
+    text, name = find_text(model.config, corpus, part, encoding=encoding, errors=errors)
+    with ProgressBar("evaluating") as bar:
+        result = model.evaluate(text, progress=lambda done, of: bar.update(done / of, f"{done:,} of {of:,} tokens"))
+    if as_json:
+        print_json(result.as_dict())
+        return
+    say(f"text                {name}")
+    print(f"tokens              {result.tokens:,}")
+    print(f"nats per token      {result.nats_per_token:.4f}")
+    print(f"perplexity          {result.perplexity:,.3f}   (comparable only with the same tokens)")
+    print(f"bits per character  {result.bits_per_character:.4f}")
+    print(f"bits per byte       {result.bits_per_byte:.4f}")
+    print(f"unknown tokens      {result.unknown_rate:.3%}")
+    print(f"tokens per second   {result.tokens_per_second:,.0f}")

@@ -1,0 +1,50 @@
+"""Command-line options made from settings dataclasses, so that each option and its default stand in one place."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import Field, fields, is_dataclass
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+def with_settings(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb whose parameters that are settings dataclasses are offered field by field, as options.
+
+    The verb is called with the dataclasses put together again; a value they refuse is their own UsageError.
+    """
+    signature = inspect.signature(verb, eval_str=True)
+    groups: dict[str, Any] = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if is_dataclass(parameter.annotation)
+    }
+    plain = [parameter for name, parameter in signature.parameters.items() if name not in groups]
+    options = [
+        _parameter(each, get_type_hints(group)[each.name]) for group in groups.values() for each in fields(group)
+    ]
+
+    @functools.wraps(verb)
+    def call(**values: Any) -> None:
+        for name, group in groups.items():
+            own = {each.name: values.pop(each.name) for each in fields(group)}
+            values[name] = group(**own)
+        verb(**values)
+
+    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in plain]
+    call.__signature__ = inspect.Signature(keyword + options)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword + options}
+    return call
+
+
+def _parameter(field: "Field[Any]", annotation: Any) -> inspect.Parameter:
+    name = "--" + field.name.replace("_", "-")
+    choices = field.metadata.get("choices", ())
+    metavar = "|".join(choices) if choices else None
+    option = typer.Option(
+        name, help=field.metadata["help"], metavar=metavar, show_default=field.default not in {None, False}
+    )
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[annotation, option]
+    )

@@ -1,0 +1,69 @@
+r"""Give the log-probability of each line, in nats; its end is counted, each line starts anew.
+
+Prints log-probability, perplexity and text, separated by tabs. --tokens adds a line for each token: log-probability,
+rank, surprisal in bits, token. --sort ranks the lines, the most probable first.
+
+Example: printf 'the cat sat\nsat cat the\n' | unrolled score novel - --sort
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unrolled.cli.console import ProgressBar, print_json
+from unrolled.cli.lines import read_lines
+
+if TYPE_CHECKING:
+    from unrolled.inference import Score
+
+
+def verb(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Lines to score.", show_default=False)] = "-",
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show each token's own score.")] = False,
+    sort: Annotated[bool, typer.Option("--sort", help="Most probable line first.")] = False,
+    unknown: Annotated[
+        str, typer.Option(metavar="score|skip|error", help="Tokens unknown to the model: count, leave out, refuse.")
+    ] = "score",
+    engine: Annotated[str, typer.Option(help="Engine.")] = "auto",
+    batch: Annotated[int, typer.Option(help="Lines scored side by side; scores do not depend on it.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Parse, score, print."""
+    from unrolled.inference import LanguageModel
+
+    model = LanguageModel.load(directory, engine=engine)
+    at_once = 1 if file == "-" and sys.stdin.isatty() else 512
+    scores = model.score_stream(
+        read_lines(file),
+        unknown=unknown,  # type: ignore[arg-type]  # refused by name where it is none of the three
+        details=tokens,
+        batch_size=batch,
+        lines_at_once=at_once,
+    )
+    with ProgressBar("scoring") as bar:
+        results = _counted(scores, bar)
+        if sort:
+            results = iter(sorted(results, key=lambda score: -score.log_probability))
+        for score in results:
+            _show(score, as_json=as_json)
+
+
+def _counted(scores: "Iterator[Score]", bar: ProgressBar) -> "Iterator[Score]":
+    for number, score in enumerate(scores, 1):
+        bar.update(0.0, f"{number:,} lines")
+        yield score
+
+
+def _show(score: "Score", *, as_json: bool) -> None:
+    if as_json:
+        print_json(score.as_dict())
+        return
+    print(f"{score.log_probability:.4f}\t{score.perplexity:.4f}\t{score.text}")
+    for token in score.details or ():
+        shown = json.dumps(token.token, ensure_ascii=False)
+        print(f"{token.log_probability:.4f}\t{token.rank}\t{token.surprisal_bits:.3f}\t{shown}")

@@ -1,0 +1,72 @@
+"""Train a language model on a text and write a model directory.
+
+CORPUS is a file, several files, a folder (all files below it), - for standard input, or :embedded: for a text that
+comes with Python. Ctrl-C stops and saves; --resume goes on.
+
+Example: unrolled train novel.txt --out novel --unit word --minutes 10
+"""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unrolled.cli import STARTED
+from unrolled.cli.console import duration, say
+from unrolled.cli.options import with_settings
+from unrolled.cli.watching import Watcher
+from unrolled.errors import UsageError
+from unrolled.text.settings import TextSettings
+from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+
+
+@with_settings
+def verb(
+    corpus: Annotated[list[str] | None, typer.Argument(help="Text to train on.", show_default=False)] = None,
+    out: Annotated[str, typer.Option("--out", help="Model directory to write.", show_default=False)] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,
+    *,
+    text: TextSettings,
+    model: ModelSettings,
+    training: TrainingSettings,
+) -> None:
+    """Parse, train, say what came of it."""
+    if not out:
+        raise UsageError("--out is missing: name the model directory to write, such as --out model")
+    if not corpus and not resume:
+        raise UsageError("CORPUS is missing: give a file, a folder, - for standard input, or :embedded:")
+    train(corpus or [], Path(out), Settings(text, model, training), resume=resume, overwrite=overwrite)
+
+
+def train(sources: list[str], out: Path, settings: Settings, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Train while showing progress; ends the process with 130 or 143 when asked to stop.
+
+    Raises:
+        UnrolledError: what `training.run` raises.
+    """
+    from unrolled.training.events import Finished, Stopped
+    from unrolled.training.interrupts import stop_on_signals
+    from unrolled.training.run import run
+
+    watch = Watcher()
+    with stop_on_signals() as request:
+        try:
+            for event in run(
+                sources, out, settings, resume=resume, overwrite=overwrite, started=STARTED, should_stop=request
+            ):
+                watch(event)
+                last = event
+        finally:
+            watch.close()
+    corpus = " ".join(sources)
+    match last:
+        case Finished():
+            say(f"finished    {last.steps:,} steps in {duration(last.seconds)}; best weights in {last.directory}")
+            say(f"repeat with unrolled train {corpus} --out NEW {last.repeat}")
+        case Stopped():
+            say(f"stopped     after {last.steps:,} steps; {last.directory} can be used as it is")
+            say(f"resume with unrolled train {corpus} --out {last.directory} {last.resume}")
+            sys.exit(128 + (request.signal_number or signal.SIGINT))

@@ -1,0 +1,59 @@
+"""A training run's events, shown to a person."""
+
+from unrolled import metrics
+from unrolled.cli.console import ProgressBar, duration, say
+from unrolled.training.events import DataRead, Event, Finished, Prepared, Progress, Stopped, Validated
+
+
+class Watcher:
+    """Shows events of `training.run` as they come, on standard error."""
+
+    def __init__(self) -> None:
+        self._bar: ProgressBar | None = None
+        self._data: DataRead | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case DataRead():
+                self._data = event
+                for line in (*event.report.lines(), *event.notes):
+                    say(line)
+            case Prepared():
+                self._prepared(event)
+            case Progress():
+                self._progress(event)
+            case Validated():
+                self._validated(event)
+            case Finished() | Stopped():
+                self.close()
+
+    def _prepared(self, event: Prepared) -> None:
+        say(f"model       {event.description}: {event.parameters:,} parameters")
+        say(f"engine      {event.engine}, device {event.device}, {event.steps_a_pass:,} steps a pass")
+        if event.steps_done:
+            say(f"resuming    after {event.steps_done:,} steps")
+
+    def _progress(self, event: Progress) -> None:
+        if self._bar is None:
+            self._bar = ProgressBar("training")
+        self._bar.update(
+            event.share,
+            f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s  {duration(event.seconds_left)} left",
+        )
+
+    def _validated(self, event: Validated) -> None:
+        self.close()
+        assert self._data is not None
+        uniform, unigram = metrics.perplexity(self._data.uniform), metrics.perplexity(self._data.unigram)
+        say(
+            f"pass {event.passes:6.2f}  validation: {event.loss:.4f} nats/token, perplexity {event.perplexity:,.2f} "
+            f"(uniform {uniform:,.0f}, unigram {unigram:,.1f}), {event.bits_per_character:.3f} bits/character"
+            + ("  best so far" if event.best else "")
+        )
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

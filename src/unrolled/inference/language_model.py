@@ -1,0 +1,319 @@
+"""`LanguageModel`: a trained model for use. Scores, evaluates and generates on engines alone, without torch."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled import engines, metrics, model_directory
+from unrolled.engines import Engine, LanguageModelWeights, Sampling
+from unrolled.errors import ModelDirectoryError, UsageError
+from unrolled.inference import scoring
+from unrolled.inference.network import advance, weights_from, zero_state
+from unrolled.inference.results import Evaluation, Score, TokenScore, UnknownTokenWarning, evaluation_of
+from unrolled.text.tokenizer import Tokenizer
+
+UnknownPolicy = Literal["score", "skip", "error"]
+LINES_AT_ONCE = 512
+"""Lines that are sorted by length together, so that any number of them can stream through."""
+
+
+class LanguageModel:
+    """A language model read from a model directory: p(next token | all tokens so far).
+
+    Attributes:
+        config: contents of config.json.
+        tokenizer: text to token ids and back.
+        weights: the arrays, in the dtype asked for.
+        engine: what runs them.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], tokenizer: Tokenizer, weights: LanguageModelWeights, engine: Engine
+    ) -> None:
+        self.config, self.tokenizer, self.weights, self.engine = config, tokenizer, weights, engine
+
+    @classmethod
+    def load(
+        cls, directory: str | Path, *, engine: str = "auto", dtype: Literal["float32", "float64"] = "float64"
+    ) -> "LanguageModel":
+        """Read and verify a model directory.
+
+        Args:
+            directory: the folder that `unrolled train` wrote.
+            engine: name of the engine, or "auto".
+            dtype: precision of all calculations. With float64 a line's score is the same to 1e-6 whatever is scored
+                beside it; float32 is about twice as fast.
+
+        Raises:
+            ModelDirectoryError: the folder is missing, damaged, or not a language model.
+            EngineError: the engine is not known or cannot run here.
+        """
+        files = model_directory.load(Path(directory))
+        if files.config.get("task") != "language":
+            raise ModelDirectoryError(f'{directory}: its task is {files.config.get("task")!r}, expected "language"')
+        text = files.config.get("text")
+        if not isinstance(text, dict) or text.get("unit") not in {"word", "char", "bpe"}:
+            raise ModelDirectoryError('config.json: "text" does not name the unit word, char or bpe: train again')
+        tokenizer = Tokenizer.from_json(files.tokenizer_json, text["unit"])
+        weights = weights_from(files.config, files.tensors, dtype)
+        if tokenizer.vocabulary_size != len(weights.embedding):
+            raise ModelDirectoryError(
+                f"tokenizer.json has {tokenizer.vocabulary_size} tokens, "
+                f"config.json says vocabulary_size={len(weights.embedding)}: train again"
+            )
+        return cls(files.config, tokenizer, weights, engines.get(engine))
+
+    def score(
+        self,
+        lines: Iterable[str],
+        *,
+        unknown: UnknownPolicy = "score",
+        details: bool = False,
+        batch_size: int = 64,
+    ) -> list[Score]:
+        """Score lines; see `score_stream`, which gives the same one by one."""
+        return list(self.score_stream(lines, unknown=unknown, details=details, batch_size=batch_size))
+
+    def score_stream(
+        self,
+        lines: Iterable[str],
+        *,
+        unknown: UnknownPolicy = "score",
+        details: bool = False,
+        batch_size: int = 64,
+        lines_at_once: int = LINES_AT_ONCE,
+    ) -> Iterator[Score]:
+        """Log-probability of each line, from a zero state, its end included; in order, for any number of lines.
+
+        Args:
+            lines: texts without their line ends.
+            unknown: tokens the model does not know count with the probability of the unknown token ("score"), do not
+                count ("skip"), or raise ("error").
+            details: whether each token's own score is wanted.
+            batch_size: most lines at once; scores do not depend on it.
+            lines_at_once: how many lines are read ahead.
+
+        Raises:
+            UsageError: batch_size or lines_at_once below 1, unknown is none of the three, or a line has unknown tokens
+                and unknown is "error".
+        """
+        if min(batch_size, lines_at_once) < 1 or unknown not in {"score", "skip", "error"}:
+            raise UsageError(
+                f"batch_size is {batch_size}, lines_at_once {lines_at_once}, unknown {unknown!r}: "
+                "give sizes of at least 1 and one of score, skip, error"
+            )
+        remaining = iter(lines)
+        number = 1
+        while chunk := list(islice(remaining, lines_at_once)):
+            sequences = [self.tokenizer.encode(line + "\n") for line in chunk]
+            if unknown == "error":
+                self._refuse_unknown(chunk, sequences, number)
+            results = scoring.score_sequences(
+                self.engine,
+                self.weights,
+                sequences,
+                first_input=self.tokenizer.end_of_line_id,
+                batch_size=batch_size,
+                ranks=details,
+            )
+            for line, ids, result in zip(chunk, sequences, results, strict=True):
+                yield self._score_of(line, ids, result, skip=unknown == "skip")
+            number += len(chunk)
+
+    def evaluate(self, text: str, *, progress: Callable[[int, int], None] | None = None) -> Evaluation:
+        """How well the model predicts a text, read as it was in training: as one stream, or line by line.
+
+        Args:
+            text: one or more lines; a missing last line end is added. Lines without a token do not count where the
+                model was trained on sentences.
+            progress: called with tokens done and tokens in all.
+
+        Raises:
+            UsageError: the text is empty.
+        """
+        if not text.strip():
+            raise UsageError("the text to evaluate is empty: give at least one line with a word in it")
+        start = time.perf_counter()
+        text = text if text.endswith("\n") else text + "\n"
+        ids: npt.NDArray[np.integer[Any]] = self.tokenizer.encode(text)
+        if self._reads_sentences:
+            text, ids = self._without_blank_lines(text, ids)
+        total, done = 0.0, 0
+        for losses in self._losses(ids):
+            total += float(losses.sum())
+            done += len(losses)
+            if progress is not None:
+                progress(done, len(ids))
+        unknown = int(np.sum(ids == self.tokenizer.unknown_id))
+        seconds = time.perf_counter() - start
+        return evaluation_of(text, total_nats=total, tokens=len(ids), unknown=unknown, seconds=seconds)
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        count: int = 1,
+        max_tokens: int = 200,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+    ) -> list[str]:
+        """Continue a prompt `count` times, as a batch.
+
+        Args:
+            prompt: text to go on from; empty starts as at the start of a line.
+            count: how many continuations.
+            max_tokens: most tokens each; a model of sentences stops at the end of the line too.
+            sampling: temperature, top-k, top-p or greedy; plain sampling if None.
+            seed: continuation number i is the same for the same seed, whatever `count`; fresh randomness if None.
+
+        Returns:
+            The prompt with its continuation, `count` times.
+
+        Raises:
+            UsageError: count or max_tokens below 1, or nothing in the prompt is known to the model.
+        """
+        if count < 1:
+            raise UsageError(f"count is {count}: give a whole number of at least 1")
+        tokens: list[list[int]] = [[] for _ in range(count)]
+        ended = np.zeros(count, bool)
+        for chosen in islice(self._decode(prompt, range(count), sampling, seed), _checked(max_tokens)):
+            for place in np.flatnonzero(~ended):
+                tokens[place].append(int(chosen[place]))
+            ended |= self._stops(chosen)
+            if ended.all():
+                break
+        texts = []
+        for row in tokens:
+            pieces = self.tokenizer.decode_stream(self.tokenizer.encode(prompt))
+            texts.append(prompt + "".join(pieces.push(token) for token in row) + pieces.finish())
+        return texts
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int = 200,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+        index: int = 0,
+    ) -> Iterator[str]:
+        """The text of one continuation, piece by piece as it is made; close the iterator to stop.
+
+        `index` is the number of the continuation: 2 gives what `generate` with the same seed has at place 2 (from 0).
+        Other arguments and errors are those of `generate`; the prompt is not among the pieces.
+        """
+        pieces = self.tokenizer.decode_stream(self.tokenizer.encode(prompt))
+        for chosen in islice(self._decode(prompt, [index], sampling, seed), _checked(max_tokens)):
+            yield pieces.push(int(chosen[0]))
+            if self._stops(chosen)[0]:
+                break
+        yield pieces.finish()
+
+    @property
+    def _reads_sentences(self) -> bool:
+        return bool(self.config["text"].get("read") == "sentences")
+
+    def _without_blank_lines(
+        self, text: str, ids: npt.NDArray[np.integer[Any]]
+    ) -> tuple[str, npt.NDArray[np.integer[Any]]]:
+        """Text and ids without the lines that have no token but their end."""
+        ends = np.flatnonzero(ids == self.tokenizer.end_of_line_id)
+        lengths = np.diff(ends, prepend=-1)
+        lines = text.removesuffix("\n").split("\n")
+        kept = "".join(line + "\n" for line, length in zip(lines, lengths, strict=True) if length > 1)
+        return kept, ids[np.repeat(lengths > 1, lengths)]
+
+    def _losses(self, ids: npt.NDArray[np.integer[Any]]) -> Iterator[npt.NDArray[np.float64]]:
+        """Losses in nats in the way of reading that the model was trained for; ids end with an end of line."""
+        first = self.tokenizer.end_of_line_id
+        if not self._reads_sentences:
+            yield from scoring.stream_losses(self.engine, self.weights, ids, first_input=first)
+            return
+        ends = np.flatnonzero(ids == first) + 1
+        sentences = np.split(ids, ends[:-1])
+        for start in range(0, len(sentences), LINES_AT_ONCE):
+            results = scoring.score_sequences(
+                self.engine,
+                self.weights,
+                sentences[start : start + LINES_AT_ONCE],
+                first_input=first,
+                batch_size=64,
+                ranks=False,
+            )
+            yield np.concatenate([result.losses for result in results])
+
+    def _decode(
+        self, prompt: str, indices: Sequence[int], sampling: Sampling | None, seed: int | None
+    ) -> Iterator[npt.NDArray[np.int64]]:
+        ids = self._prompt_ids(prompt)
+        state = zero_state(self.weights, 1)
+        for start in range(0, len(ids) - 1, scoring.WINDOW):
+            window = ids[start : min(start + scoring.WINDOW, len(ids) - 1)]
+            _, state = advance(self.engine, self.weights, window[:, None], state)
+        unknown = self.tokenizer.unknown_id
+        root = np.random.SeedSequence(seed).entropy
+        return self.engine.decode(
+            self.weights,
+            [tuple(np.repeat(part, len(indices), axis=0) for part in layer) for layer in state],
+            np.repeat(ids[-1:], len(indices)),
+            sampling=sampling or Sampling(),
+            forbidden=[] if unknown is None else [unknown],
+            generators=[np.random.default_rng(np.random.SeedSequence(root, spawn_key=(index,))) for index in indices],
+        )
+
+    def _prompt_ids(self, prompt: str) -> npt.NDArray[np.int64]:
+        """Ids to feed: an end of line, as before any text, then the prompt."""
+        ids = self.tokenizer.encode(prompt).astype(np.int64)
+        unseen = self.tokenizer.unseen(prompt)
+        if unseen:
+            kind = "characters" if self.tokenizer.unit == "char" else "words"
+            shown = ", ".join(repr(item) for item in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+            message = f"the prompt has {kind} that the model has never seen: {shown}"
+            known = [i for i in ids.tolist() if i not in {self.tokenizer.unknown_id, self.tokenizer.end_of_line_id}]
+            if not any(self.tokenizer.token(i).strip() for i in known):
+                raise UsageError(f"{message}; nothing in it is known: prompt with text like that of the training")
+            warnings.warn(f"{message}; they are read as unknown", UnknownTokenWarning, stacklevel=5)
+        return np.concatenate([[self.tokenizer.end_of_line_id], ids])
+
+    def _stops(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        if not self._reads_sentences:
+            return np.zeros(len(chosen), bool)
+        return np.equal(chosen, self.tokenizer.end_of_line_id)
+
+    def _score_of(
+        self, line: str, ids: npt.NDArray[np.integer[Any]], result: scoring.TokenLosses, *, skip: bool
+    ) -> Score:
+        is_unknown = ids == self.tokenizer.unknown_id
+        counts = ~is_unknown if skip else np.ones(len(ids), bool)
+        total = float(result.losses[counts].sum())
+        details = None
+        if result.ranks is not None:
+            details = tuple(
+                TokenScore(self.tokenizer.token(int(i)), -loss, int(rank), metrics.bits(loss))
+                for i, loss, rank in zip(ids[counts], result.losses[counts].tolist(), result.ranks[counts], strict=True)
+            )
+        tokens = int(counts.sum())  # at least 1: the end of the line is never unknown
+        return Score(line, tokens, -total, metrics.perplexity(total / tokens), int(is_unknown.sum()), details)
+
+    def _refuse_unknown(
+        self, lines: Sequence[str], sequences: Sequence[npt.NDArray[np.integer[Any]]], number: int
+    ) -> None:
+        for offset, (line, ids) in enumerate(zip(lines, sequences, strict=True)):
+            if np.any(ids == self.tokenizer.unknown_id):
+                shown = ", ".join(repr(item) for item in self.tokenizer.unseen(line)[:5])
+                raise UsageError(
+                    f"line {number + offset} has tokens that the model does not know: {shown}; "
+                    "choose unknown=score or unknown=skip to go on"
+                )
+
+
+def _checked(max_tokens: int) -> int:
+    if max_tokens < 1:
+        raise UsageError(f"max_tokens is {max_tokens}: give a whole number of at least 1")
+    return max_tokens

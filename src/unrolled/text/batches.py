@@ -1,0 +1,192 @@
+"""Token ids to batches, in the two ways to read a text: as one stream, or line by line.
+
+Both predict every token they are given exactly once a pass, the end of each line too, from the tokens before it; the
+first input is an end-of-line token. What only fills up a batch lies beyond `lengths` and counts nowhere.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import CorpusError, UsageError
+
+LONG_LINE = 2000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and the tokens that are to follow them.
+
+    Attributes:
+        inputs: (T, B) int64 token ids.
+        targets: (T, B) int64 token ids; targets[t, b] is to be predicted from inputs[: t + 1, b].
+        lengths: (B,) int64, each at least 1: only positions t < lengths[b] are text. None: all are.
+        starts: whether the state before the first step is zero; otherwise it is that after the batch before.
+    """
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    lengths: NDArray[np.int64] | None
+    starts: bool
+
+    @property
+    def tokens(self) -> int:
+        """How many positions are text."""
+        return int(self.targets.size if self.lengths is None else self.lengths.sum())
+
+
+class StreamReader:
+    """One text as B contiguous streams side by side, cut into windows; the state is carried from window to window.
+
+    The streams' lengths differ by one token at most. Each begins with a zero state and with the token before its own
+    as first input; the first stream with an end of line. The last window may be shorter, or longer by the one token
+    that some streams have more than others.
+
+    Args:
+        ids: (N,) the tokens of the text.
+        end_of_line_id: the first input.
+        batch_size: streams side by side; fewer where the text does not fill a window for each.
+        window: time steps between two cuts; fewer where the text is shorter.
+
+    Attributes:
+        batch_size: streams in use.
+        window: time steps in use.
+        tokens: predicted in one pass: N.
+        notes: what differs from what was asked, one line each.
+
+    Raises:
+        CorpusError: there are no tokens.
+        UsageError: batch_size or window is below 1.
+    """
+
+    def __init__(self, ids: NDArray[np.integer], *, end_of_line_id: int, batch_size: int, window: int) -> None:
+        _check_at_least_one(batch_size=batch_size, window=window)
+        self.tokens = _check_tokens(ids)
+        self.window = min(window, self.tokens)
+        self.batch_size = min(batch_size, self.tokens // self.window)
+        self.notes = tuple(
+            f"{name} {asked} -> {used}: the text has only {self.tokens:,} tokens"
+            for name, asked, used in (("batch", batch_size, self.batch_size), ("window", window, self.window))
+            if used != asked
+        )
+        self._ids = _after_end_of_line(ids, end_of_line_id)
+        self._shortest, longer = divmod(self.tokens, self.batch_size)
+        self._lengths = self._shortest + (np.arange(self.batch_size) < longer)
+        self._starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
+
+    def __len__(self) -> int:
+        """Batches in one pass."""
+        return (self._shortest + self.window - 1) // self.window
+
+    def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of one pass, from number `start` on; every pass is the same, and so is a batch's content."""
+        del pass_index  # the order of a text is not to be changed
+        return (self._batch(number) for number in range(start, len(self)))
+
+    def _batch(self, number: int) -> Batch:
+        first = number * self.window
+        after = int(self._lengths.max()) if number == len(self) - 1 else first + self.window
+        lengths = np.minimum(self._lengths, after) - first
+        inputs, targets = _gather(self._ids, self._starts + first, lengths)
+        return Batch(inputs, targets, _unless_equal(lengths), starts=number == 0)
+
+
+class SentenceReader:
+    """Each line from a zero state, in batches of lines of about equal length.
+
+    A line's first input and last target are the end-of-line token. Blank lines have nothing to learn from and are
+    left out. Lines of equal length meet in new batches in every pass, and the batches come in a new order.
+
+    Args:
+        ids: (N,) the tokens of the text.
+        end_of_line_id: what divides the lines.
+        batch_size: lines side by side; fewer where the text has fewer.
+        seed: for the order; the same seed and pass give the same batches.
+
+    Attributes:
+        batch_size: lines side by side in use; the last batch of lines may have fewer.
+        lines: read in one pass.
+        blank_lines: left out.
+        tokens: predicted in one pass; the blank lines' ends are not among them.
+        notes: what differs from what was asked, and what may surprise, one line each.
+
+    Raises:
+        CorpusError: there is no line that is not blank.
+        UsageError: batch_size is below 1.
+    """
+
+    def __init__(self, ids: NDArray[np.integer], *, end_of_line_id: int, batch_size: int, seed: int) -> None:
+        _check_at_least_one(batch_size=batch_size)
+        _check_tokens(ids)
+        if ids[-1] != end_of_line_id:
+            ids = np.append(ids, end_of_line_id)
+        self._ids = _after_end_of_line(ids, end_of_line_id)
+        ends = np.flatnonzero(ids == end_of_line_id) + 1
+        starts = np.concatenate([[0], ends[:-1]])
+        is_blank = ends - starts == 1
+        self._starts, self._lengths = starts[~is_blank], (ends - starts)[~is_blank]
+        self._seed = seed
+        self.blank_lines, self.lines = int(is_blank.sum()), len(self._starts)
+        if not self.lines:
+            raise CorpusError("text: every line is blank, so that there is no sentence to learn from: give more text")
+        self.tokens = int(self._lengths.sum())
+        self.batch_size = min(batch_size, self.lines)
+        self.notes = tuple(self._observations(batch_size))
+
+    def __len__(self) -> int:
+        """Batches in one pass."""
+        return (self.lines + self.batch_size - 1) // self.batch_size
+
+    def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of one pass, from number `start` on; what they hold depends on seed and pass alone."""
+        generator = np.random.default_rng([self._seed, pass_index])
+        by_length = np.lexsort((generator.permutation(self.lines), self._lengths))
+        groups = [by_length[i : i + self.batch_size] for i in range(0, self.lines, self.batch_size)]
+        return (self._batch(groups[number]) for number in generator.permutation(len(groups))[start:])
+
+    def _batch(self, lines: NDArray[np.int64]) -> Batch:
+        lengths = self._lengths[lines]
+        inputs, targets = _gather(self._ids, self._starts[lines], lengths)
+        return Batch(inputs, targets, _unless_equal(lengths), starts=True)
+
+    def _observations(self, batch_size: int) -> Iterator[str]:
+        if self.batch_size != batch_size:
+            yield f"batch {batch_size} -> {self.batch_size}: the text has no more lines that are not blank"
+        if self.blank_lines:
+            yield f"{self.blank_lines:,} blank lines are left out"
+        if self._lengths.max() > LONG_LINE:
+            yield f"the longest line has {self._lengths.max():,} tokens: reading as a stream takes less memory"
+
+
+def _gather(
+    ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs and targets (T, B) of the stretches that begin at `starts`; what lies beyond their lengths is id 0."""
+    steps = np.arange(lengths.max())[:, None]
+    is_text = steps < lengths
+    places = np.where(is_text, starts + steps, 0)
+    inputs, targets = ids[places].astype(np.int64), ids[places + 1].astype(np.int64)
+    return np.where(is_text, inputs, 0), np.where(is_text, targets, 0)
+
+
+def _after_end_of_line(ids: NDArray[np.integer], end_of_line_id: int) -> NDArray[np.int32]:
+    """The text behind an end of line: entry n is the input from which token n is predicted."""
+    return np.concatenate([[end_of_line_id], ids]).astype(np.int32)
+
+
+def _unless_equal(lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    return None if lengths.min() == lengths.max() else lengths
+
+
+def _check_tokens(ids: NDArray[np.integer]) -> int:
+    if ids.ndim != 1 or not ids.size:
+        raise CorpusError(f"text: token ids of shape {ids.shape} cannot be read: give one or more in one row")
+    return ids.size
+
+
+def _check_at_least_one(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise UsageError(f"{name} {value} is too small: give at least 1")

@@ -1,0 +1,115 @@
+"""Makes the vocabulary of a training text."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unrolled.errors import UsageError
+from unrolled.text import word_rules
+from unrolled.text.characters import count_characters, refuse_surrogates
+from unrolled.text.chunks import line_chunks
+from unrolled.text.settings import SPECIAL_TOKENS, TextSettings
+from unrolled.text.tokenizer_json import END_OF_LINE, EXPRESSIONS, UNKNOWN
+
+if TYPE_CHECKING:
+    import tokenizers
+
+_ALL = 1 << 40  # a vocabulary larger than any text
+
+
+def train_vocabulary(text: str, settings: TextSettings) -> str:
+    """The contents of a tokenizer.json: the unit's rules with the vocabulary of a training text.
+
+    Words and characters: the unknown token, the end of a line, then the most frequent tokens, as many as
+    `settings.vocabulary_size` allows in all, each at least `settings.min_count` times in the text; tokens that are
+    equally frequent go by code point. Subwords: the 256 bytes, then byte-pair merges (Sennrich et al. 2016).
+
+    Raises:
+        TokenizerError: the text has lone surrogates, which no file can hold.
+        UsageError: no token occurs `settings.min_count` times.
+    """
+    refuse_surrogates(text)
+    library = _train_subwords(text, settings) if settings.unit == "bpe" else _train_whole(text, settings)
+    contents: str = library.to_str(pretty=True)
+    return contents
+
+
+def keep_most_frequent(counts: dict[str, int], settings: TextSettings) -> list[str]:
+    """The vocabulary by id: the two special tokens, then the most frequent of the others."""
+    frequent = [token for token, count in counts.items() if count >= settings.min_count]
+    frequent = [token for token in frequent if token not in {UNKNOWN, END_OF_LINE}]
+    frequent.sort(key=lambda token: (-counts[token], token))
+    return [UNKNOWN, END_OF_LINE, *frequent][: settings.vocabulary_size]
+
+
+def _train_whole(text: str, settings: TextSettings) -> "tokenizers.Tokenizer":
+    """Words or characters: a table of them."""
+    from tokenizers import models
+
+    if settings.unit == "char":
+        counts = count_characters(text, lowercase=settings.lowercase)
+    else:
+        counts = _count_words(text, settings)
+    library = _rules(settings)
+    vocabulary = keep_most_frequent(counts, settings)
+    if len(vocabulary) == SPECIAL_TOKENS and settings.min_count > 1:
+        raise UsageError(f"min_count {settings.min_count} leaves no token of the training text: give a smaller one")
+    library.model = models.WordLevel({token: n for n, token in enumerate(vocabulary)}, unk_token=UNKNOWN)
+    return library
+
+
+def _count_words(text: str, settings: TextSettings) -> dict[str, int]:
+    """How often the text has each word: the library finds all words, then counts by a first encoding."""
+    from tokenizers import trainers
+
+    library = _rules(settings)
+    trainer = trainers.WordLevelTrainer(vocab_size=_ALL, min_frequency=0, show_progress=False, special_tokens=[])
+    library.train_from_iterator(line_chunks(text), trainer)
+    ids = library.get_vocab()
+    totals = np.zeros(len(ids), dtype=np.int64)
+    for chunk in line_chunks(text, 1 << 20):
+        totals += np.bincount(library.encode_batch_fast([chunk])[0].ids, minlength=len(ids))
+    return {token: int(totals[n]) for token, n in ids.items()}
+
+
+def _train_subwords(text: str, settings: TextSettings) -> "tokenizers.Tokenizer":
+    """Byte pairs: merged until the vocabulary is full or no pair occurs often enough."""
+    from tokenizers import pre_tokenizers, trainers
+
+    library = _rules(settings)
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocabulary_size,
+        min_frequency=settings.min_count,
+        show_progress=False,
+        special_tokens=[],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    library.train_from_iterator(line_chunks(text), trainer)
+    return library
+
+
+def _rules(settings: TextSettings) -> "tokenizers.Tokenizer":
+    """A tokenizer of the library's with the unit's rules, and with an empty vocabulary."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    lower = [normalizers.Lowercase()] if settings.lowercase else []
+    rules = "pre-tokenized" if settings.pre_tokenized else settings.unit
+    expression = Regex(EXPRESSIONS[rules])
+    if rules == "bpe":
+        library = Tokenizer(models.BPE())
+        bytes_of_words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        ends = pre_tokenizers.Split(expression, "isolated")
+        library.pre_tokenizer = pre_tokenizers.Sequence([ends, bytes_of_words])
+        library.decoder = decoders.ByteLevel()
+    else:
+        library = Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
+        library.pre_tokenizer = pre_tokenizers.Split(expression, "removed", invert=True)
+        blanks = {"word": word_rules.BLANKS, "pre-tokenized": word_rules.BLANKS[:1], "char": ()}[rules]
+        # its prefix cannot begin a token, so that WordPiece puts a blank before every token but the first
+        joined = [decoders.WordPiece(prefix=" ", cleanup=False)] if blanks else []
+        steps = [decoders.Replace(Regex(found), put) for found, put in blanks]
+        library.decoder = decoders.Sequence([*joined, decoders.Fuse(), *steps])
+    marks = [normalizers.Replace(Regex(found), put) for found, put in word_rules.MARKS] if rules == "word" else []
+    if lower or marks:
+        library.normalizer = normalizers.Sequence([*lower, *marks])
+    return library

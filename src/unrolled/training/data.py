@@ -1,0 +1,99 @@
+"""From a corpus to what training reads: tokens of each part, readers, baselines and the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled import metrics
+from unrolled.text.batches import SentenceReader, StreamReader
+from unrolled.text.corpus import read_corpus
+from unrolled.text.report import DataReport, data_report
+from unrolled.text.settings import TextSettings
+from unrolled.text.split import Part, split_text
+from unrolled.text.tokenizer import Tokenizer, train_tokenizer
+
+TextReader = StreamReader | SentenceReader
+VALIDATION_STREAMS = 64
+"""Most streams into which the validation text is cut, so that it is read quickly."""
+SHORTEST_STREAM = 500
+"""Fewest tokens of such a stream: a stream starts without memory, which costs a little at its start."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A text, ready to be trained on.
+
+    Attributes:
+        parts: train, validation and, if asked for, test.
+        tokenizer: made from the training part alone.
+        training, validation: readers of those parts.
+        report: what a person wants to know of it.
+        uniform, unigram: losses of the two baselines on the validation part, in nats per token.
+    """
+
+    parts: dict[str, Part]
+    tokenizer: Tokenizer
+    training: TextReader
+    validation: TextReader
+    report: DataReport
+    uniform: float
+    unigram: float
+
+    def notes(self) -> tuple[str, ...]:
+        """One line for each setting that had to be adapted to the text."""
+        return tuple(self.training.notes)
+
+    def validation_bits_per_character(self, loss: float) -> float:
+        """Bits per character of the validation text at a loss in nats per token."""
+        characters = len(self.parts["validation"].text)
+        return metrics.bits_per_character(loss * self.validation.tokens, characters)
+
+
+def prepare(
+    sources: Sequence[str | Path], settings: TextSettings, *, batch_size: int, window: int, seed: int
+) -> TrainingData:
+    """Read a corpus and make it ready.
+
+    Raises:
+        CorpusError, TokenizerError: the text cannot be read or used; each says what to do.
+    """
+    corpus = read_corpus([str(source) for source in sources], encoding=settings.encoding, errors=settings.errors)
+    parts = split_text(corpus, settings)
+    return with_tokenizer(
+        parts, train_tokenizer(parts["train"].text, settings), settings, batch_size=batch_size, window=window, seed=seed
+    )
+
+
+def with_tokenizer(
+    parts: dict[str, Part], tokenizer: Tokenizer, settings: TextSettings, *, batch_size: int, window: int, seed: int
+) -> TrainingData:
+    """Make parts that have been read ready with a tokenizer that exists."""
+    ids = {name: tokenizer.encode(part.text) for name, part in parts.items()}
+    unigram = metrics.unigram_baseline(ids["train"], ids["validation"], tokenizer.vocabulary_size)
+    streams = max(1, min(VALIDATION_STREAMS, len(ids["validation"]) // SHORTEST_STREAM))
+    return TrainingData(
+        parts,
+        tokenizer,
+        _reader(ids["train"], tokenizer, settings.read, batch_size=batch_size, window=window, seed=seed),
+        _reader(ids["validation"], tokenizer, settings.read, batch_size=streams, window=window, seed=seed),
+        data_report(parts, ids, tokenizer),
+        metrics.uniform_baseline(tokenizer.vocabulary_size),
+        unigram,
+    )
+
+
+def _reader(
+    ids: npt.NDArray[np.int32], tokenizer: Tokenizer, read: str, *, batch_size: int, window: int, seed: int
+) -> TextReader:
+    if read == "stream":
+        return StreamReader(ids, end_of_line_id=tokenizer.end_of_line_id, batch_size=batch_size, window=window)
+    return SentenceReader(ids, end_of_line_id=tokenizer.end_of_line_id, batch_size=batch_size, seed=seed)
+
+
+def parts_record(parts: dict[str, Part]) -> dict[str, Any]:
+    """What a model directory remembers of the parts, so that they can be found again."""
+    return {name: part.as_dict() for name, part in parts.items()}

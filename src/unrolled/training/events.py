@@ -1,0 +1,125 @@
+"""What a run tells whoever watches it, in the order in which it happens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unrolled.text.report import DataReport
+
+
+@dataclass(frozen=True)
+class DataRead:
+    """The text has been read, split and turned into tokens.
+
+    Attributes:
+        report: what is in it.
+        notes: one line each about settings that had to be adapted to it.
+        uniform: loss in nats per token of guessing evenly.
+        unigram: loss in nats per token of knowing only how frequent each token is.
+    """
+
+    report: DataReport
+    notes: tuple[str, ...]
+    uniform: float
+    unigram: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The network is made and training begins.
+
+    Attributes:
+        engine: name and circumstances of the engine.
+        device: where it trains.
+        parameters: number of weights that are learnt.
+        description: cell and sizes in words.
+        steps_a_pass: updates in one pass over the text.
+        steps_done: updates of the run that is being resumed; 0 for a new one.
+    """
+
+    engine: str
+    device: str
+    parameters: int
+    description: str
+    steps_a_pass: int
+    steps_done: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One update has been made.
+
+    Attributes:
+        step: updates so far.
+        share: how much of the run is done, from 0 to 1.
+        loss: training loss in nats per token, averaged over recent updates.
+        tokens_per_second: averaged over recent updates.
+        seconds_left: estimate.
+    """
+
+    step: int
+    share: float
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The network was tried on the validation text.
+
+    Attributes:
+        step: updates so far.
+        passes: passes over the training text so far, as a fraction.
+        loss: validation loss in nats per token.
+        perplexity: exp of it.
+        bits_per_character: of the validation text.
+        best: whether no earlier loss was lower, so that these weights are the ones to keep.
+    """
+
+    step: int
+    passes: float
+    loss: float
+    perplexity: float
+    bits_per_character: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over and its model directory complete.
+
+    Attributes:
+        directory: the model directory.
+        steps: updates in all.
+        loss: validation loss of the weights that were kept, in nats per token.
+        seconds: wall time of the whole command.
+        repeat: options that repeat this run exactly.
+    """
+
+    directory: Path
+    steps: int
+    loss: float
+    seconds: float
+    repeat: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The run was asked to stop, and has saved what resuming needs.
+
+    Attributes:
+        directory: the model directory; it can be used as it is.
+        steps: updates so far.
+        resume: options that go on with it.
+    """
+
+    directory: Path
+    steps: int
+    resume: str
+
+
+Event = DataRead | Prepared | Progress | Validated | Finished | Stopped
+
+Record = dict[str, Any]
+"""A line of log.jsonl."""

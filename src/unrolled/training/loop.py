@@ -1,0 +1,132 @@
+"""The training loop: one generator that yields steps, and knows neither files nor screens."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.errors import TrainingError
+from unrolled.models import LanguageModelNetwork
+from unrolled.nn.recurrent import HiddenState
+from unrolled.text.batches import Batch
+from unrolled.training.optimizers import set_rate
+from unrolled.training.schedule import Schedule
+
+
+class Reader(Protocol):
+    """Cuts a text into batches, the same for the same pass."""
+
+    def __len__(self) -> int:
+        """Batches in a pass."""
+
+    def batches(self, pass_index: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of a pass from number `start` on."""
+
+
+@dataclass
+class Position:
+    """Where a run is: what, beside weights, optimizer and generator, the next step depends on.
+
+    Attributes:
+        steps: steps done.
+        state: carried from window to window; None at the start of a text.
+    """
+
+    steps: int = 0
+    state: HiddenState | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update.
+
+    Attributes:
+        number: from 1.
+        loss: mean over the batch's tokens before the update, in nats.
+        tokens: how many tokens counted.
+        rate: learning rate.
+        gradient_norm: before clipping.
+        ends_pass: whether this was the last batch of its pass.
+    """
+
+    number: int
+    loss: float
+    tokens: int
+    rate: float
+    gradient_norm: float
+    ends_pass: bool
+
+
+def train_steps(
+    network: LanguageModelNetwork,
+    reader: Reader,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    position: Position,
+    *,
+    clip: float,
+    device: torch.device,
+) -> Iterator[Step]:
+    """Train until the schedule ends, from `position` on, which is kept up to date between the steps.
+
+    Raises:
+        TrainingError: loss or gradient is not a finite number; the weights are those before the update.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    while schedule.end is None or position.steps < schedule.end:
+        pass_index, start = divmod(position.steps, len(reader))
+        for batch in reader.batches(pass_index, start):
+            network.train()
+            inputs, targets, lengths = _on_device(batch, device)
+            outputs, state = network(inputs, None if batch.starts else position.state, lengths=lengths)
+            losses = network.losses(outputs, targets, lengths)
+            loss = losses.mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf).item()
+            value = loss.item()
+            if not (math.isfinite(value) and math.isfinite(norm)):
+                raise TrainingError(
+                    f"step {position.steps + 1}: the loss is {value} and its gradient has norm {norm}: "
+                    "give a lower --learning-rate or a smaller --clip"
+                )
+            rate = schedule.rate(position.steps)
+            set_rate(optimizer, rate)
+            optimizer.step()
+            position.steps += 1
+            position.state = detached(state)
+            ends_pass = position.steps % len(reader) == 0
+            yield Step(position.steps, value, len(losses), rate, norm, ends_pass)
+            if position.steps == schedule.end:
+                return
+
+
+def detached(state: HiddenState) -> HiddenState:
+    """The same values, cut off from the graph that made them."""
+    return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
+
+
+def mean_loss(network: LanguageModelNetwork, reader: Reader, device: torch.device) -> float:
+    """Mean loss over one pass in nats per token, without learning."""
+    total, count = 0.0, 0
+    state: HiddenState | None = None
+    network.eval()
+    with torch.no_grad():
+        for batch in reader.batches(0):
+            inputs, targets, lengths = _on_device(batch, device)
+            outputs, state = network(inputs, None if batch.starts else state, lengths=lengths)
+            losses = network.losses(outputs, targets, lengths)
+            total += losses.double().sum().item()
+            count += len(losses)
+    return total / count
+
+
+def _on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+    def tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return tensor(batch.inputs), tensor(batch.targets), None if batch.lengths is None else tensor(batch.lengths)

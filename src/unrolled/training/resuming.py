@@ -1,0 +1,90 @@
+"""Reading back a run that was stopped."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from unrolled import model_directory
+from unrolled.errors import ModelDirectoryError, UsageError
+from unrolled.text.settings import TextSettings
+from unrolled.text.split import find_part
+from unrolled.text.tokenizer import Tokenizer
+from unrolled.training.checkpoint import Tensors
+from unrolled.training.data import TrainingData, with_tokenizer
+from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A stopped run: its settings, what its next step depends on, and the best weights so far."""
+
+    settings: Settings
+    tokenizer: Tokenizer
+    parts: dict[str, dict[str, Any]]
+    tensors: Tensors
+    best_tensors: Tensors
+    best: float
+    steps: int
+    plan: str
+    seconds: float
+
+    def data(self, sources: Sequence[str | Path]) -> TrainingData:
+        """The same parts of the same text, from the given sources or, where none are given, the recorded ones.
+
+        Raises:
+            CorpusError: the text is not the one that the run began with.
+        """
+        text, options = self.settings.text, self.settings.training
+        parts = {}
+        for name, record in self.parts.items():
+            given = (
+                None if name != "train" and text.validation is not None else [str(source) for source in sources] or None
+            )
+            parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors)
+        return with_tokenizer(
+            parts, self.tokenizer, text, batch_size=options.batch, window=options.window, seed=options.seed
+        )
+
+
+def load(out: Path, asked: Settings) -> Saved:
+    """Read a stopped run from its model directory.
+
+    Raises:
+        ModelDirectoryError: the directory is damaged.
+        UsageError: the run is finished, or options are asked for that differ from its own.
+    """
+    files = model_directory.load(out)
+    found = model_directory.load_training(out)
+    if found is None:
+        raise UsageError(f"{out}: the run is finished, nothing is left to resume: train anew with another --out")
+    state, tensors = found
+    try:
+        training = files.config["training"]
+        settings = Settings(
+            TextSettings(**files.config["text"]),
+            ModelSettings(**training["model"]),
+            TrainingSettings(**training["options"]),
+        )
+        parts = files.config["data"]["parts"]
+        steps, plan, seconds = int(state["steps"]), str(state["plan"]), float(state["seconds"])
+        best = math.inf if state["best"] is None else float(state["best"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelDirectoryError(f"{out}: cannot be resumed, its record is damaged ({error}): train anew") from error
+    _refuse_changes(asked, settings)
+    tokenizer = Tokenizer.from_json(files.tokenizer_json, settings.text.unit)
+    return Saved(settings, tokenizer, parts, tensors, files.tensors, best, steps, plan, seconds)
+
+
+def _refuse_changes(asked: Settings, own: Settings) -> None:
+    """A resumed run goes on with its own options: refuse others rather than ignore them."""
+    for part in fields(asked):
+        wanted, has = getattr(asked, part.name), getattr(own, part.name)
+        for each in fields(wanted):
+            value = getattr(wanted, each.name)
+            if value not in {each.default, getattr(has, each.name)}:
+                raise UsageError(
+                    f"--{each.name.replace('_', '-')} is {value}, but the run to resume has "
+                    f"{getattr(has, each.name)}: leave it out, or train anew into another --out"
+                )

@@ -1,0 +1,123 @@
+"""Every engine's `project_tokens` and `linear_cross_entropy` against explicit one-hot products and naive softmax."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unrolled import engines
+
+from .contract_cases import Doubles, assert_agrees, convert, each_dtype, each_engine, each_kind
+
+IDS = np.array([[2, 0, 4], [2, 2, 3], [0, 4, 2], [3, 3, 0]])  # T = 4, B = 3; 1 does not occur, others repeat
+VOCABULARY_SIZES = (5, 40)  # fewer and more than T*B = 12
+each_bias = pytest.mark.parametrize("has_bias", [True, False], ids=["bias", "no_bias"])
+
+
+def draw(seed: int, *shape: int) -> Doubles:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32).astype(np.float64)
+
+
+@each_dtype
+@each_kind
+@each_engine
+@each_bias
+@pytest.mark.parametrize("integers", ["int64", "int32"])
+@pytest.mark.parametrize("vocabulary_size", VOCABULARY_SIZES)
+def test_project_tokens(
+    vocabulary_size: int, integers: str, has_bias: bool, engine: str, kind: str, dtype: str
+) -> None:
+    embedding, weight, d_x = draw(1, vocabulary_size, 3), draw(2, 8, 3), draw(3, 4, 3, 8)
+    bias = draw(4, 8) if has_bias else None
+    one_hot = np.eye(vocabulary_size)[IDS.reshape(-1)]
+    rows = one_hot @ embedding
+    d_rows = d_x.reshape(-1, 8)
+    expected = {
+        "x": (rows @ weight.T + (0 if bias is None else bias)).reshape(4, 3, 8),
+        "dembedding": one_hot.T @ d_rows @ weight,
+        "dweight": d_rows.T @ rows,
+    } | ({"dbias": d_rows.sum(axis=0)} if has_bias else {})
+    given = convert((IDS.astype(integers), embedding, weight, bias), kind, dtype)
+    chosen = engines.get(engine)
+    x, tape = chosen.project_tokens(*given)
+    for _ in range(2):  # the tape serves twice
+        gradients = chosen.project_tokens_backward(tape, convert(d_x, kind, dtype))
+        got = {"x": x, "dembedding": gradients.inputs, "dweight": gradients.weight}
+        got |= {} if gradients.bias is None else {"dbias": gradients.bias}
+        assert_agrees(got, expected, kind, dtype)
+        assert not gradients.inputs[1].any()
+    silent, nothing = chosen.project_tokens(*given, keep=False)
+    assert nothing is None
+    assert (silent == x).all()
+
+
+@each_dtype
+@each_kind
+@each_engine
+@each_bias
+def test_linear_cross_entropy(has_bias: bool, engine: str, kind: str, dtype: str) -> None:
+    inputs, weight, targets = draw(5, 6, 3), draw(6, 7, 3), np.array([6, 0, 3, 3, 1, 6])
+    bias = draw(7, 7) if has_bias else None
+    d_losses = draw(8, 6)
+    scores = inputs @ weight.T + (0 if bias is None else bias)
+    softmax = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    d_scores = (softmax - np.eye(7)[targets]) * d_losses[:, None]
+    expected = {
+        "losses": -np.log(softmax[np.arange(6), targets]),
+        "dinputs": d_scores @ weight,
+        "dweight": d_scores.T @ inputs,
+    } | ({"dbias": d_scores.sum(axis=0)} if has_bias else {})
+    given = convert((inputs, weight, bias, targets), kind, dtype)
+    chosen = engines.get(engine)
+    losses, tape = chosen.linear_cross_entropy(*given)
+    for _ in range(2):  # the tape serves twice
+        gradients = chosen.linear_cross_entropy_backward(tape, convert(d_losses, kind, dtype))
+        got = {"losses": losses, "dinputs": gradients.inputs, "dweight": gradients.weight}
+        got |= {} if gradients.bias is None else {"dbias": gradients.bias}
+        assert_agrees(got, expected, kind, dtype)
+    silent, nothing = chosen.linear_cross_entropy(*given, keep=False)
+    assert nothing is None
+    assert (silent == losses).all()
+
+
+@each_dtype
+@each_kind
+@each_engine
+def test_linear_cross_entropy_equals_torch(engine: str, kind: str, dtype: str) -> None:
+    inputs, weight, bias, targets = draw(9, 5, 4), draw(10, 9, 4), draw(11, 9), np.array([8, 0, 4, 4, 2])
+    d_losses = draw(12, 5)
+    leaves = [torch.from_numpy(array).requires_grad_() for array in (inputs, weight, bias)]
+    scores = torch.nn.functional.linear(*leaves)
+    losses = torch.nn.functional.cross_entropy(scores, torch.from_numpy(targets), reduction="none")
+    d_inputs, d_weight, d_bias = torch.autograd.grad(losses, leaves, torch.from_numpy(d_losses))
+    expected = {"losses": losses.detach(), "dinputs": d_inputs, "dweight": d_weight, "dbias": d_bias}
+    chosen = engines.get(engine)
+    got_losses, tape = chosen.linear_cross_entropy(*convert((inputs, weight, bias, targets), kind, dtype))
+    gradients = chosen.linear_cross_entropy_backward(tape, convert(d_losses, kind, dtype))
+    got = {"losses": got_losses, "dinputs": gradients.inputs, "dweight": gradients.weight, "dbias": gradients.bias}
+    assert_agrees(got, {name: value.numpy() for name, value in expected.items()}, kind, dtype)
+
+
+@each_dtype
+@each_kind
+@each_engine
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_linear_cross_entropy_survives_huge_scores(sign: float, engine: str, kind: str, dtype: str) -> None:
+    scores = sign * np.array([2313.0, 31.0, 11.0, 55.0, 113.0])
+    targets = np.arange(5)
+    given: Any = convert((np.ones((5, 1)), scores[:, None], None, targets), kind, dtype)
+    chosen = engines.get(engine)
+    losses, tape = chosen.linear_cross_entropy(*given)
+    winner = int(scores.argmax())
+    expected = {"losses": scores[winner] - scores}  # all the others together have less than e^-20 of the winner
+    d_scores = np.zeros((5, 5))
+    d_scores[:, winner] = 1
+    d_scores -= np.eye(5)
+    gradients = chosen.linear_cross_entropy_backward(tape, convert(np.arange(1.0, 6.0), kind, dtype))
+    d_scores *= np.arange(1.0, 6.0)[:, None]
+    expected |= {"dinputs": d_scores @ scores[:, None], "dweight": d_scores.sum(axis=0)[:, None]}
+    got = {"losses": losses, "dinputs": gradients.inputs, "dweight": gradients.weight}
+    assert gradients.bias is None
+    # exp(-20) = 2e-9 is what the expectation leaves out
+    assert_agrees(got, expected, kind, dtype, tolerance=1e-5 if dtype == "float32" else 1e-8)
