@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from unrolled import cells, engines, reference
 from unrolled.engines import Masks
@@ -153,3 +154,34 @@ def test_step_is_one_step_of_unroll(engine: str, cell: Any, bias: bool, kind: st
     silent, nothing = chosen.step(cell, given.x[0], given.weight_hh, given.bias_hh, given.state, keep=False)
     assert nothing is None
     np.testing.assert_array_equal(as_numpy(silent[0]), as_numpy(state[0]))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"unequal": True, "reverse": True, "masks": "zoneout"}, {"masks": "recurrent"}]
+)
+@pytest.mark.parametrize("cell", list(cells_of("portable")), ids=lambda cell: cell.name)
+def test_the_portable_backward_pass_is_what_torch_derives_from_the_forward_lines(cell: Any, options: Any) -> None:
+    setting = Setting(cell, **options)
+    case = convert(make_case(setting), "torch", "float64")
+    x, d_outputs = case.x.nan_to_num(), case.d_outputs.nan_to_num()  # torch's own derivative multiplies NaN by 0
+    leaves = [x, case.weight_hh, case.bias_hh, *case.state]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    done = engines.get("portable").unroll(
+        cell,
+        x,
+        case.weight_hh,
+        case.bias_hh,
+        case.state,
+        lengths=case.lengths,
+        reverse=setting.reverse,
+        masks=Masks(case.recurrent, case.zoneout),
+        keep=False,
+    )
+    d_x, d_weight, d_bias, *d_state = torch.autograd.grad(
+        (done.outputs, *done.state), leaves, (d_outputs, *case.d_state)
+    )
+    got = {"outputs": done.outputs.detach(), "dx": d_x, "dweight_hh": d_weight, "dbias_hh": d_bias}
+    got |= {f"last {name}": part.detach() for name, part in zip(cell.state, done.state, strict=True)}
+    got |= {f"dstate {name}": part for name, part in zip(cell.state, d_state, strict=True)}
+    assert_agrees(got, make_case(setting).expected, "torch", "float64")

@@ -108,6 +108,12 @@ def no_links(*arguments: object) -> None:
     raise OSError(errno.EPERM, "Operation not permitted")
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of flushes would take minutes on a busy disk, and only a power cut shows what they do."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 @pytest.fixture(params=["hard links", "no hard links"])
 def any_file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "no hard links":
@@ -172,9 +178,12 @@ def test_a_process_that_ends_at_any_line(tmp_path: Path, run_python: Callable[..
     save(tmp_path / "start", 1)
     code = """
 import os, shutil, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # os.fork is for processes of one thread
 import numpy as np
 import safetensors.numpy
 from unrolled import model_directory
+
+os.fsync = lambda descriptor: None
 
 def save(directory, seed, last_line):
     line = 0

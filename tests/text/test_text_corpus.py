@@ -115,6 +115,8 @@ def test_utf_16_is_recognised(write: Write) -> None:
 def test_text_that_is_none(write: Write, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"line 2: a NUL character.*binary"):
         read_corpus(write(b"ELF\n\0\1\2"))
+    with pytest.raises(CorpusError, match=r"line 1, byte offset 4: byte 0xd0 .* looks like a binary file"):
+        read_corpus(write(b"ELF\0\xd0\0"))
     for data in (b"", b" \n\t\n", b"\xef\xbb\xbf", gzip.compress(b"")):
         with pytest.raises(CorpusError, match=r"text\.txt: the corpus is empty"):
             read_corpus(write(data))

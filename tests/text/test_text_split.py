@@ -37,6 +37,8 @@ def test_parts_are_whole_lines_and_the_whole_text(lines: list[str]) -> None:
 def test_an_empty_part_is_an_error() -> None:
     with pytest.raises(CorpusError, match="validation part would be empty, the corpus has 1 line:"):
         split_text(corpus_of("all in one line\n"), TextSettings())
+    with pytest.raises(CorpusError, match="the corpus has only one word: give more text"):
+        split_text(corpus_of("word\n"), TextSettings())
     with pytest.raises(CorpusError, match="test part would be empty"):
         split_text(corpus_of("one\n" * 20 + "two\n" * 20 + "\n" * 40), TextSettings(split="45/45/10"))
 

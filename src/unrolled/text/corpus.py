@@ -150,6 +150,8 @@ def _decode(name: str, data: bytes, encoding: str, errors: str) -> str:
         at, line = error.start, data.count(b"\n", 0, error.start) + 1
         if data.startswith(_UTF_16):
             advice = "it begins with a UTF-16 byte order mark: give --encoding utf-16"
+        elif b"\0" in data:
+            advice = "it looks like a binary file: give a text file"
         else:
             advice = "give its --encoding, or --errors replace to go on"
         raise CorpusError(

@@ -60,10 +60,9 @@ def split_text(corpus: Corpus, settings: TextSettings) -> dict[str, Part]:
     parts = {name: _cut(corpus, name, *place) for name, *place in zip(names, [0, *ends], ends, strict=False)}
     for name, part in parts.items():
         if not part.text.strip():
-            lines = corpus.text.count("\n")
             raise CorpusError(
-                f"{', '.join(corpus.sources)}: the {name} part would be empty, the corpus has {lines:,} line"
-                f"{'s' * (lines != 1)}: give more text, another --split, or a --validation file"
+                f"{', '.join(corpus.sources)}: the {name} part would be empty, the corpus has {_size(corpus.text)}: "
+                f"give more text, another --split, or a --validation file"
             )
     return parts
 
@@ -113,6 +112,14 @@ def _ends(text: str, shares: Sequence[Fraction]) -> list[int]:
         before, after = text.rfind("\n", 0, target) + 1, text.find("\n", target) + 1 or len(text)
         ends.append(before if target - before <= after - target else after)
     return [*ends, len(text)]
+
+
+def _size(text: str) -> str:
+    """How long a text is, for a person who took it to be longer."""
+    if len(text.split(maxsplit=1)) == 1:
+        return "only one word"
+    lines = text.count("\n")
+    return f"{lines:,} line{'s' * (lines != 1)}"
 
 
 def _cut(corpus: Corpus, name: str, start: int, end: int) -> Part:
