@@ -84,6 +84,9 @@ def test_equal_scores_go_to_the_lower_id() -> None:
     np.testing.assert_array_equal(Sampling(greedy=True).choose(scores, (), []), [1])
     np.testing.assert_array_equal(Sampling(greedy=True).choose(scores, (1,), []), [2])
     np.testing.assert_array_equal(Sampling(top_k=2).probabilities(scores, ()), [[0, 0.5, 0.5, 0, 0]])
+    many = np.random.default_rng(0).integers(0, 2, (1, 500)).astype(float)  # enough for a sort that is not stable
+    kept = Sampling(top_k=20).probabilities(many, ())[0]
+    np.testing.assert_array_equal(np.flatnonzero(kept), np.flatnonzero(many[0])[:20])
 
 
 def test_greedy_looks_at_nothing_else_and_draws_nothing() -> None:

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,22 @@ def test_tied_weights_are_one_and_their_gradient_is_the_sum(dropout: float) -> N
     torch.testing.assert_close(got, apart.embedding.weight.grad + apart.output.weight.grad, rtol=1e-11, atol=1e-13)
 
 
-def test_tied_weights_need_equal_sizes() -> None:
-    with pytest.raises(UsageError, match=r"^tied weights need equal sizes: embedding is 3, hidden is 5$"):
-        LanguageModelShape("lstm", V, 3, 5, 1, True)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tied": True}, "tied weights need equal sizes: embedding is 3, hidden is 5"),
+        ({"cell": "elman"}, 'cell "elman" is not known: choose one of '),
+        ({"vocabulary_size": 0}, "vocabulary_size is 0: give a whole number of at least 1"),
+        ({"embedding_size": 0}, "embedding_size is 0: give"),
+        ({"hidden_size": -5}, "hidden_size is -5: give"),
+        ({"layers": 0}, "layers is 0: give"),
+    ],
+)
+def test_a_shape_that_cannot_be_meant_is_refused(changes: dict[str, Any], message: str) -> None:
+    fitting = LanguageModelShape("lstm", V, E, H, 1, False)
+    with pytest.raises(UsageError) as error:
+        replace(fitting, **changes)
+    assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize(

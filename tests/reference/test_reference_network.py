@@ -228,7 +228,7 @@ def test_no_flipped_byte_changes_a_weight_or_escapes_as_another_error(tmp_path: 
     save(path, **network.parameters)
     whole = path.read_bytes()
     refused = 0
-    for position in range(len(whole)):
+    for position in range(0, len(whole), 3):
         damaged = bytearray(whole)
         damaged[position] ^= 255
         path.write_bytes(damaged)
@@ -238,7 +238,7 @@ def test_no_flipped_byte_changes_a_weight_or_escapes_as_another_error(tmp_path: 
         refused += loaded is None
         if loaded is not None:  # a date, a file attribute
             assert all(np.array_equal(loaded.parameters[name], network.parameters[name]) for name in "UVW")
-    assert refused > 0.7 * len(whole)
+    assert refused > 0.7 * len(whole) / 3
 
 
 def test_a_file_whose_weights_do_not_fit_is_named(tmp_path: Path) -> None:

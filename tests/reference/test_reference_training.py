@@ -64,6 +64,11 @@ def test_optimizers_do_what_pytorchs_do(optimizer: Optimizer, make_theirs: Any) 
     np.testing.assert_allclose(_run(optimizer, gradients, 0.1), w.detach().numpy(), rtol=1e-12)
 
 
+def test_momentum_without_memory_is_plain_sgd() -> None:
+    gradients = list(np.random.default_rng(9).normal(size=(3, 2, 2)))
+    assert np.array_equal(_run(Momentum(decay=0.0), gradients, 0.1), _run(SGD(), gradients, 0.1))
+
+
 def test_rmsprop_keeps_its_floor_inside_the_root() -> None:
     moved = _run(RMSprop(decay=0.75, floor=2.0), [np.array([[4.0, 0.0], [-4.0, 4.0]])], 0.5)
     step = 0.5 * 4 / np.sqrt(0.25 * 16 + 2)

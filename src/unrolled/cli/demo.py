@@ -36,8 +36,8 @@ def verb(
 ) -> None:
     """Go through the verbs, each with the command that does the same."""
     program, folder = shlex.quote(sys.argv[0]), shlex.quote(str(out))
-    _announce(f"{program} train {EMBEDDED} --out {folder} --minutes {minutes:g}")
-    settings = Settings(TextSettings(), ModelSettings(), TrainingSettings(minutes=minutes, threads=threads))
+    _announce(f"{program} train {EMBEDDED} --min-count 2 --out {folder} --minutes {minutes:g}")
+    settings = Settings(TextSettings(min_count=2), ModelSettings(), TrainingSettings(minutes=minutes, threads=threads))
     train([EMBEDDED], out, settings, overwrite=True)
     _announce(f"{program} evaluate {folder}")
     evaluate.verb(out)

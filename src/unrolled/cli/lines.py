@@ -2,14 +2,17 @@
 
 import gzip
 import sys
+import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
 from unrolled.errors import CorpusError
 
 GZIP = b"\x1f\x8b"
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_lines(source: str) -> Iterator[str]:
@@ -19,30 +22,35 @@ def read_lines(source: str) -> Iterator[str]:
         CorpusError: no such file, or bytes that are not UTF-8; names file, line and byte offset.
     """
     name = "standard input" if source == "-" else source
-    with ExitStack() as stack:
-        offset = 0
-        try:
-            for number, raw in enumerate(_open(source, stack), 1):
-                line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-                yield line.decode("utf-8").rstrip("\r\n")
+    offset = 0
+    try:
+        with _opened(source) as stream:
+            for number, raw in enumerate(stream, 1):
+                line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                yield line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
                 offset += len(raw)
-        except UnicodeDecodeError as error:
-            raise CorpusError(
-                f"{name}, line {number}, byte offset {offset + error.start}: is not UTF-8 ({error.reason}): "
-                "convert the file, for instance with iconv"
-            ) from error
-        except (OSError, EOFError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            reason = getattr(error, "strerror", None) or str(error)
-            raise CorpusError(f"{name}: cannot be read ({reason}): check the path") from error
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{name}, line {number}, byte offset {offset + error.start}: is not UTF-8 ({error.reason}): "
+            "convert the file, for instance with iconv"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CorpusError(f"{name}: cannot be read ({reason}): check the path") from error
 
 
-def _open(source: str, stack: ExitStack) -> IO[bytes] | gzip.GzipFile:
-    if source == "-":
-        if sys.stdin.isatty():
-            print("reading lines from the terminal; end with Ctrl-D", file=sys.stderr)
-        return sys.stdin.buffer
-    file = stack.enter_context(Path(source).open("rb"))
-    is_compressed = file.peek(2)[:2] == GZIP
-    return stack.enter_context(gzip.GzipFile(fileobj=file)) if is_compressed else file
+@contextmanager
+def _opened(source: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    if source != "-":
+        with Path(source).open("rb") as file:
+            yield _decompressed(file)
+        return
+    if sys.stdin.isatty():
+        print("reading lines from the terminal; end with Ctrl-D", file=sys.stderr)
+        yield sys.stdin.buffer
+    else:
+        yield _decompressed(sys.stdin.buffer)  # type: ignore[arg-type]  # it is a BufferedReader
+
+
+def _decompressed(file: BufferedReader) -> IO[bytes] | gzip.GzipFile:
+    return gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file

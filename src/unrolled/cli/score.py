@@ -16,6 +16,7 @@ import typer
 
 from unrolled.cli.console import ProgressBar, print_json
 from unrolled.cli.lines import read_lines
+from unrolled.text.word_rules import JOINER
 
 if TYPE_CHECKING:
     from unrolled.inference import Score
@@ -65,5 +66,5 @@ def _show(score: "Score", *, as_json: bool) -> None:
         return
     print(f"{score.log_probability:.4f}\t{score.perplexity:.4f}\t{score.text}")
     for token in score.details or ():
-        shown = json.dumps(token.token, ensure_ascii=False)
+        shown = json.dumps(token.token.replace(JOINER, "‿"), ensure_ascii=False)
         print(f"{token.log_probability:.4f}\t{token.rank}\t{token.surprisal_bits:.3f}\t{shown}")

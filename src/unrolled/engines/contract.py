@@ -95,7 +95,7 @@ class Engine(Protocol):
     name: str
 
     def description(self) -> str:
-        """Name and circumstances for a person, such as "portable (numpy 2.3, 2 threads)"."""
+        """Name and circumstances for a person, such as "portable (torch 2.13.0, 2 threads)"."""
 
     def unroll(
         self,

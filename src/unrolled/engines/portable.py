@@ -5,7 +5,7 @@ gradient as one large product after it. On tensors with autograd switched on, th
 is where second derivatives come from (see engines/autograd.py).
 """
 
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -62,8 +62,11 @@ class Portable:
     name = "portable"
 
     def description(self) -> str:
-        """Name, library version and number of threads the process may use."""
-        return f"portable (numpy {np.__version__}, {len(os.sched_getaffinity(0))} threads)"
+        """Name and versions of the libraries that the cells' lines run on; torch only where it is loaded."""
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return f"portable (numpy {np.__version__})"
+        return f"portable (torch {torch.__version__}, {torch.get_num_threads()} threads)"
 
     def unroll(
         self,

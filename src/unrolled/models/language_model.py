@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from unrolled import engines
+from unrolled import cells, engines
 from unrolled.engines import autograd
 from unrolled.engines.checks import expect
 from unrolled.errors import UsageError
@@ -32,6 +32,9 @@ class LanguageModelShape:
         hidden_size: H, of every layer.
         layers: L.
         tied: whether the output layer uses the embedding's weights (arXiv:1608.05859); needs E = H.
+
+    Raises:
+        UsageError: unknown cell, a size below 1, or tied weights of unequal sizes.
     """
 
     cell: str
@@ -42,6 +45,10 @@ class LanguageModelShape:
     tied: bool
 
     def __post_init__(self) -> None:
+        cells.get(self.cell)
+        for name in ("vocabulary_size", "embedding_size", "hidden_size", "layers"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}: give a whole number of at least 1")
         if self.tied and self.embedding_size != self.hidden_size:
             raise UsageError(
                 f"tied weights need equal sizes: embedding is {self.embedding_size}, hidden is {self.hidden_size}"

@@ -44,8 +44,15 @@ class TrainingData:
     unigram: float
 
     def notes(self) -> tuple[str, ...]:
-        """One line for each setting that had to be adapted to the text."""
-        return tuple(self.training.notes)
+        """One line for each setting that had to be adapted to the text, or had better be."""
+        train, validation = self.report.parts["train"], self.report.parts["validation"]
+        notes = list(self.training.notes)
+        if validation.unknown_rate > 0 and train.unknown_rate == 0 and self.tokenizer.unit == "word":
+            notes.append(
+                "no word of the training part is unknown, so that nothing can be learnt about the unknown words of the "
+                "validation part: --min-count 2 would help"
+            )
+        return tuple(notes)
 
     def validation_bits_per_character(self, loss: float) -> float:
         """Bits per character of the validation text at a loss in nats per token."""

@@ -1,0 +1,108 @@
+"""Measure how good and how fast the models are that `unrolled train` makes in a few minutes.
+
+Trains a character model and a word model as a person would, by the command line, and evaluates each on its held-out
+parts. Writes benchmarks/results/language_models.json with the commands, the machine and the commit.
+
+Example: .venv/bin/python benchmarks/language_models.py ../shared/data --minutes 3
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "language_models.json"
+RUNS = {
+    "shakespeare, characters": (["shakespeare.txt", "--unit", "char"], ["validation"]),
+    "war and peace, words": (["war-and-peace.txt", "--unit", "word", "--split", "90/5/5"], ["validation", "test"]),
+}
+
+
+def main() -> None:
+    """Parse, run, store, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with shakespeare.txt and war-and-peace.txt")
+    parser.add_argument("--minutes", type=float, default=3.0, help="for each training")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    arguments = parser.parse_args()
+    record = {"machine": machine(), "commit": commit(), "rows": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (words, parts) in RUNS.items():
+            out = Path(folder) / name.split(",", maxsplit=1)[0]
+            row = measure(name, arguments.data, words, parts, arguments.minutes, out)
+            record["rows"].append(row)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(record) if arguments.json else "\n".join(str(row) for row in record["rows"]))
+
+
+def measure(name: str, data: Path, words: list[str], parts: list[str], minutes: float, out: Path) -> dict[str, Any]:
+    """One training by the command line, and what its model is worth."""
+    options = [*words[1:], "--minutes", f"{minutes:g}"]
+    start = time.perf_counter()
+    unrolled("train", str(data / words[0]), *options, "--out", str(out))
+    seconds = time.perf_counter() - start
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    evaluations = {part: json.loads(unrolled("evaluate", str(out), "--part", part, "--json")) for part in parts}
+    return {
+        "name": name,
+        "command": " ".join(["unrolled train", words[0], *options, "--out DIR"]),
+        "seconds": round(seconds, 1),
+        "steps": config["training"]["results"]["steps"],
+        "repeat": config["training"]["results"]["repeat"],
+        "model": config["model"],
+        "uniform_nats": config["training"]["results"]["uniform_loss"],
+        "unigram_nats": config["training"]["results"]["unigram_loss"],
+        "estimated_validation_nats": config["training"]["results"]["validation_loss"],
+        "evaluations": evaluations,
+        "microseconds_a_generated_token": generation_speed(out),
+    }
+
+
+def generation_speed(directory: Path, tokens: int = 2000) -> float:
+    """Microseconds a token of one continuation, the process's start included in neither count."""
+    from unrolled import LanguageModel
+
+    model = LanguageModel.load(directory)
+    for _ in model.stream(max_tokens=50, seed=0):
+        pass
+    start = time.perf_counter()
+    for _ in model.stream(max_tokens=tokens, seed=1):
+        pass
+    return round((time.perf_counter() - start) / tokens * 1e6, 1)
+
+
+def unrolled(*words: str) -> str:
+    """The standard output of an `unrolled` command; its progress goes to the screen."""
+    command = [sys.executable, "-m", "unrolled", *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = next(
+        (line.split(":")[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
+        platform.processor(),
+    )
+    return {"processor": model, "threads": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+
+
+def commit() -> str:
+    """The commit that was measured, marked where the working tree differs from it."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+if __name__ == "__main__":
+    main()
