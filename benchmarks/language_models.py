@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0, help="for each training")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     arguments = parser.parse_args()
-    record = {"machine": machine(), "commit": commit(), "rows": []}
+    record: dict[str, Any] = {"machine": machine(), "commit": commit(), "rows": []}
     with tempfile.TemporaryDirectory() as folder:
         for name, (words, parts) in RUNS.items():
             out = Path(folder) / name.split(",", maxsplit=1)[0]

@@ -1,5 +1,8 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+import torch
 
 from unrolled import engines
 from unrolled.engines.portable import Portable
@@ -73,6 +76,8 @@ def test_no_engine_at_all_gives_every_reason() -> None:
         engines.get("auto")
 
 
-def test_the_description_says_name_and_versions() -> None:
-    assert np.__version__ in engines.get("portable").description()
-    assert engines.get("portable").description().startswith("portable (")
+def test_the_description_names_the_library_that_is_in_use(run_python: Callable[..., str]) -> None:
+    threads = torch.get_num_threads()
+    assert engines.get("portable").description() == f"portable (torch {torch.__version__}, {threads} threads)"
+    code = "from unrolled import engines; print(engines.get('portable').description())"
+    assert run_python(code) == f"portable (numpy {np.__version__})\n"

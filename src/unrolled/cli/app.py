@@ -1,10 +1,12 @@
 """Verbs, and how errors reach a person: one line on standard error and an exit status."""
 
 import importlib
+import io
 import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -46,7 +48,7 @@ class _Verbs(TyperGroup):
             formatter.write_dl(list(VERBS.items()))
 
 
-app = typer.Typer(cls=_Verbs, rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+app = typer.Typer(cls=_Verbs, rich_markup_mode=None, add_completion=False)
 
 
 @app.callback(epilog="Each verb has --help with an example. --debug shows the traceback of an error.")
@@ -66,11 +68,12 @@ def run(arguments: list[str]) -> int:
         The exit status: 0, 1 for a failure, 2 for a usage that cannot be meant, 130 after Ctrl-C.
     """
     debug = "--debug" in arguments
+    _prepare_streams()
     warnings.showwarning = _show_warning
     try:
         command = typer.main.get_command(app)
         words = [word for word in arguments if word != "--debug"]
-        status = command.main(args=words, prog_name="unrolled", standalone_mode=False)
+        status = command.main(args=words or ["--help"], prog_name="unrolled", standalone_mode=False)
         sys.stdout.flush()
         return int(status or 0)
     except (KeyboardInterrupt, typer.Abort):
@@ -84,6 +87,16 @@ def run(arguments: list[str]) -> int:
         return _explain(error)
 
 
+def _prepare_streams() -> None:
+    """Write UTF-8, which is what all verbs read, whatever the locale; a stream that was closed swallows all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def _explain(error: Exception) -> int:
     if isinstance(error, _UsageProblem):
         verb = error.ctx.command_path if getattr(error, "ctx", None) else "unrolled"
@@ -93,8 +106,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, UnrolledError):
         return _failed(str(error), error.exit_status)
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return _failed(f"{where}{error.strerror or error}", 1)
+        where = error.filename or "input or output"
+        return _failed(f"{where}: {error.strerror or error}: check the path and the disk", 1)
     if isinstance(error, MemoryError):
         return _failed("not enough memory: take a smaller model, batch or text", 1)
     return _failed(f"unexpected {type(error).__name__}: {error}: please report it with the output of --debug", 1)

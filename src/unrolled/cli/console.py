@@ -1,8 +1,11 @@
 """Progress on standard error: a bar on a terminal, plain lines elsewhere; results alone go to standard output."""
 
 import json
+import shlex
+import shutil
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +16,16 @@ SECONDS_BEFORE_PROGRESS = 1.0
 def say(message: str) -> None:
     """One line to standard error, for the person."""
     print(message, file=sys.stderr, flush=True)
+
+
+def program() -> str:
+    """How this command was called, so that the commands we print can be run as they stand."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m unrolled"
+    found = shutil.which(called.name)
+    is_on_path = found is not None and called.exists() and Path(found).samefile(called)
+    return shlex.quote(called.name if is_on_path else sys.argv[0])
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -82,7 +95,10 @@ class ProgressBar:
                 TextColumn("{task.percentage:>3.0f}%"),
                 TextColumn("{task.fields[text]}"),
             )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            # Results may be on their way to a file: only on a terminal may they be written by way of the bar.
+            self._bar = Progress(
+                *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+            )
             self._task = self._bar.add_task(self._title, total=1.0, text=text)
             self._bar.start()
         self._bar.update(self._task, completed=share, text=text)

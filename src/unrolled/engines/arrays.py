@@ -36,7 +36,7 @@ def log_softmax(scores: Array) -> Array:
 
 
 def sum_rows_by_index(rows: Array, index: Array, count: int) -> Array:
-    """(count, K) whose row i is the sum of the rows, (N, K), that have index i, added in a fixed order."""
+    """(count, K) whose row i is the sum of the rows, (N, K), that have index i, in a fixed order (but on CUDA)."""
     if not isinstance(rows, np.ndarray):
         return rows.new_zeros(count, rows.shape[1]).index_add(0, index, rows)
     sums = np.zeros((count, rows.shape[1]), rows.dtype)

@@ -88,7 +88,8 @@ def train_steps(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf).item()
-            value = loss.item()
+            value, tokens = loss.item(), len(losses)
+            del outputs, losses, loss  # or what they hold would stay in memory through the next forward pass
             if not (math.isfinite(value) and math.isfinite(norm)):
                 raise TrainingError(
                     f"step {position.steps + 1}: the loss is {value} and its gradient has norm {norm}: "
@@ -100,7 +101,7 @@ def train_steps(
             position.steps += 1
             position.state = detached(state)
             ends_pass = position.steps % len(reader) == 0
-            yield Step(position.steps, value, len(losses), rate, norm, ends_pass)
+            yield Step(position.steps, value, tokens, rate, norm, ends_pass)
             if position.steps == schedule.end:
                 return
 
