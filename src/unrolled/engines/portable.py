@@ -24,33 +24,15 @@ from unrolled.engines.contract import (
     Unrolled,
     UnrollGradients,
 )
+from unrolled.engines.one_step import RecurrentWeights, StepTape, split_weights, step_backward, step_forward, with_bias
 from unrolled.engines.sampling import Sampling
-
-
-class _Weights(NamedTuple):
-    """Recurrent weights, apart for the gates whose product acts on h (early) and on the late operand."""
-
-    early: Array
-    late: Array | None
-    early_bias: Array | None
-    late_bias: Array | None
-    mask: Array | None
-
-
-class _Step(NamedTuple):
-    """What the backward pass needs of one time step."""
-
-    operand: Array
-    late_operand: Array | None
-    kept: tuple[Array, ...]
-    late_kept: tuple[Array, ...]
 
 
 class _Tape(NamedTuple):
     cell: Cell
-    weights: _Weights
+    weights: RecurrentWeights
     has_bias: bool
-    steps: list[_Step]
+    steps: list[StepTape]
     times: list[int]
     live: Array | None
     zoneout: tuple[Array, ...] | None
@@ -84,8 +66,8 @@ class Portable:
         """Run a cell over time; see `contract.Engine.unroll`."""
         masks = masks or Masks()
         check_unroll(cell, x, weight_hh, bias_hh, state, lengths, masks)
-        weights = _split(cell, weight_hh, bias_hh, masks.recurrent)
-        x, xp = _with_bias(cell, x, weights), library(x)
+        weights = split_weights(cell, weight_hh, bias_hh, masks.recurrent)
+        x, xp = with_bias(cell, x, weights), library(x)
         times = list(range(len(x)))
         live = None
         if lengths is not None:
@@ -93,11 +75,11 @@ class Portable:
             live = live[:, :, None]
             x = xp.where(live, x, 0)  # not even times 0: padding may hold anything
         outputs: list[Array] = [None] * len(x)
-        steps: list[_Step] = []
+        steps: list[StepTape] = []
         if reverse:
             times.reverse()
         for t in times:
-            new, step = _forward(cell, x[t], weights, state)
+            new, step = step_forward(cell, x[t], weights, state)
             if masks.zoneout is not None:
                 new = tuple(n + z[t] * (o - n) for n, o, z in zip(new, state, masks.zoneout, strict=True))
             if live is not None:
@@ -117,15 +99,16 @@ class Portable:
             live = None if tape.live is None else tape.live[t]
             d_h = d_outputs[t] if live is None else library(live).where(live, d_outputs[t], 0)
             d_new: State = (d_state[0] + d_h, *d_state[1:])
-            d_held: tuple[Any, ...] = (0.0,) * len(d_new)
+            d_held: list[State] = []  # what goes straight to the state before, past the cell
             if live is not None:
-                d_held = tuple(d * ~live for d in d_new)
+                d_held.append(tuple(d * ~live for d in d_new))
                 d_new = tuple(d * live for d in d_new)
             if tape.zoneout is not None:
-                d_held = tuple(k + z[t] * d for k, z, d in zip(d_held, tape.zoneout, d_new, strict=True))
-                d_new = tuple(d - z[t] * d for z, d in zip(tape.zoneout, d_new, strict=True))
-            d_x[t], d_u[t], d_state = _backward(tape.cell, tape.weights, step, d_new)
-            d_state = tuple(d + k for d, k in zip(d_state, d_held, strict=True))
+                d_held.append(tuple(z[t] * d for z, d in zip(tape.zoneout, d_new, strict=True)))
+                d_new = tuple(d - k for d, k in zip(d_new, d_held[-1], strict=True))
+            d_x[t], d_u[t], d_state = step_backward(tape.cell, tape.weights, step, d_new)
+            for held in d_held:
+                d_state = tuple(d + k for d, k in zip(d_state, held, strict=True))
         order = np.argsort(tape.times)
         return _gradients(tape, [tape.steps[i] for i in order], d_x, d_u, d_state)
 
@@ -134,13 +117,13 @@ class Portable:
     ) -> tuple[State, Any]:
         """One time step; see `contract.Engine.step`."""
         check_unroll(cell, x[None], weight_hh, bias_hh, state, None, Masks())
-        weights = _split(cell, weight_hh, bias_hh, None)
-        state, step = _forward(cell, _with_bias(cell, x, weights), weights, state)
+        weights = split_weights(cell, weight_hh, bias_hh, None)
+        state, step = step_forward(cell, with_bias(cell, x, weights), weights, state)
         return state, _Tape(cell, weights, bias_hh is not None, [step], [0], None, None) if keep else None
 
     def step_backward(self, tape: _Tape, d_state: State) -> UnrollGradients:
         """Undo `step`; see `contract.Engine.step_backward`."""
-        d_x, d_u, d_previous = _backward(tape.cell, tape.weights, tape.steps[0], d_state)
+        d_x, d_u, d_previous = step_backward(tape.cell, tape.weights, tape.steps[0], d_state)
         gradients = _gradients(tape, tape.steps, [d_x], [d_u], d_previous)
         return gradients._replace(x=gradients.x[0])
 
@@ -216,91 +199,8 @@ class Portable:
             yield tokens
 
 
-def _split(cell: Cell, weight_hh: Array, bias_hh: Array | None, mask: Array | None) -> _Weights:
-    rows = (len(cell.gates) - len(cell.late)) * weight_hh.shape[1]
-    return _Weights(
-        weight_hh[:rows],
-        weight_hh[rows:] if cell.late else None,
-        None if bias_hh is None else bias_hh[:rows],
-        bias_hh[rows:] if cell.late and bias_hh is not None else None,
-        mask,
-    )
-
-
-def _with_bias(cell: Cell, x: Array, weights: _Weights) -> Array:
-    """Add the recurrent biases to x once for all steps, where no gate wants its recurrent term apart."""
-    if cell.apart or weights.early_bias is None:
-        return x
-    if weights.late_bias is None:
-        return x + weights.early_bias
-    return x + library(x).concatenate([weights.early_bias, weights.late_bias])
-
-
-def _gates(a: Array, size: int) -> list[Array]:
-    return [a[:, start : start + size] for start in range(0, a.shape[1], size)]
-
-
-def _forward(cell: Cell, x: Array, weights: _Weights, state: State) -> tuple[State, _Step]:
-    """One time step: the recurrent products and the cell's lines."""
-    size = state[0].shape[1]
-    operand = state[0] if weights.mask is None else state[0] * weights.mask
-    u: tuple[Array, ...] = ()
-    if cell.apart:
-        if weights.early_bias is None:
-            products = operand @ weights.early.T
-        else:
-            products = multiply_add(weights.early_bias, operand, weights.early.T)
-        terms = dict(zip(cell.gates, zip(_gates(x, size), _gates(products, size), strict=False), strict=False))
-        a = [x_k if gate in cell.apart else x_k + u_k for gate, (x_k, u_k) in terms.items()]
-        u = tuple(terms[gate][1] for gate in cell.apart)
-    else:
-        rows = len(weights.early)
-        a = _gates(multiply_add(x[:, :rows], operand, weights.early.T), size)
-    if weights.late is None:
-        state, kept = cell.step(tuple(a), u, state)
-        return state, _Step(operand, None, kept, ())
-    late_operand, late_kept = cell.late_operand(tuple(a), state)
-    if weights.mask is not None:
-        late_operand = late_operand * weights.mask
-    late_x = x[:, len(weights.early) :]
-    if cell.apart and weights.late_bias is not None:
-        late_x = late_x + weights.late_bias
-    a += _gates(multiply_add(late_x, late_operand, weights.late.T), size)
-    state, kept = cell.step(tuple(a), u, state)
-    return state, _Step(operand, late_operand, kept, late_kept)
-
-
-def _backward(cell: Cell, weights: _Weights, step: _Step, d_state: State) -> tuple[Array, Array, State]:
-    """Undo `_forward`: gradients of x (B, G*H), of the recurrent terms (B, G*H), and of the state before."""
-    xp = library(d_state[0])
-    zeros = xp.zeros_like(d_state[0])
-    da, du, d_previous = cell.step_backward(d_state, step.kept)
-    early = len(cell.gates) - len(cell.late)
-    if weights.late is not None:
-        dp = xp.concatenate([d + zeros for d in da[early:]], -1) @ weights.late
-        if weights.mask is not None:
-            dp = dp * weights.mask
-        da_late, d_previous_late = cell.late_operand_backward(dp, step.late_kept)
-        da = (*(d + e for d, e in zip(da[:early], da_late, strict=True)), *da[early:])
-        d_previous = tuple(d + e for d, e in zip(d_previous, d_previous_late, strict=True))
-    d_x = _joined(da, zeros)
-    d_u = d_x
-    if cell.apart:
-        apart = dict(zip(cell.apart, du, strict=True))
-        d_u = _joined([apart.get(gate, d) for gate, d in zip(cell.gates, da, strict=True)], zeros)
-    d_h = d_u[:, : len(weights.early)] @ weights.early
-    if weights.mask is not None:
-        d_h = d_h * weights.mask
-    return d_x, d_u, (d_previous[0] + d_h, *(d + zeros for d in d_previous[1:]))
-
-
-def _joined(gates: Sequence[Array], zeros: Array) -> Array:
-    """The gates side by side, (B, G*H); a gradient given as the number 0 becomes an array."""
-    return library(zeros).concatenate([zeros if isinstance(gate, float) else gate for gate in gates], -1)
-
-
 def _gradients(
-    tape: _Tape, steps: Sequence[_Step], d_x: Sequence[Array], d_u: Sequence[Array], d_state: State
+    tape: _Tape, steps: Sequence[StepTape], d_x: Sequence[Array], d_u: Sequence[Array], d_state: State
 ) -> UnrollGradients:
     """The gradients of the weights, each as one product over all steps; steps in the order of d_x and d_u."""
     xp = library(d_x[0])
