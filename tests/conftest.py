@@ -1,8 +1,11 @@
 """What all tests share."""
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +21,58 @@ def run_python() -> Callable[..., str]:
         return finished.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_text() -> str:
+    """A text of 220 lines with some order in it: letters of two bytes and more, blank lines, words that occur once."""
+    choose = random.Random(7)
+    lines = []
+    for number in range(200):
+        who, does = (
+            choose.choice(("the cat", "a dog", "Zoë", "the naïve Füchsin")),
+            choose.choice(("sees", "won't see")),
+        )
+        whom = choose.choice(("the café", "a dog", "no one", "3.14 mice — all of them", "the €5 note", "日本"))
+        lines.append(f"{who} {does} {whom}" + choose.choice((".", "!", ", again.")))
+        if number % 10 == 9:
+            lines.append("")
+    lines[150] += " extraordinary"
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Callable[[str], Path]:
+    """Model directories by kind: "word", "char", "bpe", "sentences"; each is trained when first asked for.
+
+    Together they have three kinds of cell, one and two layers, tied and untied weights, equal and unequal sizes, and
+    words that are unknown. They lie in one folder beside their corpus, corpus.txt, and are not to be changed.
+    """
+    folder = tmp_path_factory.mktemp("tiny models")
+    corpus = folder / "corpus.txt"
+    corpus.write_text(tiny_text, encoding="utf-8")
+
+    @cache
+    def train(kind: str) -> Path:
+        import unrolled
+
+        text, model = {
+            "word": (
+                unrolled.TextSettings(min_count=2, split="80/10/10"),
+                unrolled.ModelSettings(hidden=9, embedding=6),
+            ),
+            "char": (unrolled.TextSettings(unit="char"), unrolled.ModelSettings("gru", hidden=10, layers=2)),
+            "bpe": (
+                unrolled.TextSettings(unit="bpe", vocabulary_size=290),
+                unrolled.ModelSettings("tanh", hidden=8, tied=True),
+            ),
+            "sentences": (
+                unrolled.TextSettings(read="sentences", min_count=2, lowercase=True),
+                unrolled.ModelSettings("gru_reset_before", hidden=8, embedding=5),
+            ),
+        }[kind]
+        training = unrolled.TrainingSettings(epochs=8, batch=8, window=16, learning_rate=0.03, threads=1)
+        unrolled.train(corpus, folder / kind, text=text, model=model, training=training)
+        return folder / kind
+
+    return train

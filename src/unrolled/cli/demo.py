@@ -7,15 +7,15 @@ Example: unrolled demo
 
 import random
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unrolled.cli import evaluate, generate
-from unrolled.cli.console import say
+from unrolled.cli.console import program, say
 from unrolled.cli.train import train
+from unrolled.settings import options_of
 from unrolled.text.corpus import EMBEDDED
 from unrolled.text.settings import TextSettings
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
@@ -35,18 +35,23 @@ def verb(
     threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default=False)] = None,
 ) -> None:
     """Go through the verbs, each with the command that does the same."""
-    program, folder = shlex.quote(sys.argv[0]), shlex.quote(str(out))
-    _announce(f"{program} train {EMBEDDED} --min-count 2 --out {folder} --minutes {minutes:g}")
-    settings = Settings(TextSettings(min_count=2), ModelSettings(), TrainingSettings(minutes=minutes, threads=threads))
+    unrolled, folder = program(), shlex.quote(str(out))
+    settings = Settings(
+        TextSettings(min_count=2),
+        ModelSettings(tied=True, dropout=0.5),  # the text is short: without these it would be learnt by heart
+        TrainingSettings(minutes=minutes, threads=threads),
+    )
+    options = " ".join(word for part in (settings.text, settings.model, settings.training) for word in options_of(part))
+    _announce(f"{unrolled} train {EMBEDDED} --out {folder} --overwrite {options}")
     train([EMBEDDED], out, settings, overwrite=True)
-    _announce(f"{program} evaluate {folder}")
+    _announce(f"{unrolled} evaluate {folder}")
     evaluate.verb(out)
     for name, sentence in zip(("first.txt", "second.txt"), SENTENCES, strict=True):
         path = out / name
         path.write_text("".join(line + "\n" for line in _with_permutations(sentence)), encoding="utf-8")
-        _announce(f"{program} score {folder} {shlex.quote(str(path))} --sort")
+        _announce(f"{unrolled} score {folder} {shlex.quote(str(path))} --sort")
         _compare(out, path, sentence)
-    _announce(f'{program} generate {folder} --prompt "The" --max-tokens 60 --temperature 0.7 --seed 1')
+    _announce(f'{unrolled} generate {folder} --prompt "The" --max-tokens 60 --temperature 0.7 --seed 1')
     generate.verb(out, prompt="The", max_tokens=60, temperature=0.7, seed=1)
     say(f"\nEverything lies in {out.absolute()}: the model, log.jsonl, and the loss curve in curve.png. Try next:")
     for command in (
@@ -55,7 +60,7 @@ def verb(
         f"info {folder}",
         f"train {EMBEDDED} --out demo-characters --unit char --minutes 3",
     ):
-        say(f"  {program} {command}")
+        say(f"  {unrolled} {command}")
 
 
 def _announce(command: str) -> None:

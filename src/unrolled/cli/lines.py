@@ -45,6 +45,8 @@ def _opened(source: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
         with Path(source).open("rb") as file:
             yield _decompressed(file)
         return
+    if sys.stdin is None:
+        raise CorpusError("standard input is closed: name a file")
     if sys.stdin.isatty():
         print("reading lines from the terminal; end with Ctrl-D", file=sys.stderr)
         yield sys.stdin.buffer

@@ -43,7 +43,7 @@ def _parameter(field: "Field[Any]", annotation: Any) -> inspect.Parameter:
     choices = field.metadata.get("choices", ())
     metavar = "|".join(choices) if choices else None
     option = typer.Option(
-        name, help=field.metadata["help"], metavar=metavar, show_default=field.default not in {None, False}
+        name, help=field.metadata["help"], metavar=metavar, show_default=type(field.default) in {int, float, str}
     )
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[annotation, option]

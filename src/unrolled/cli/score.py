@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unrolled.cli.console import ProgressBar, print_json
+from unrolled.cli.console import ProgressBar, print_json, say
 from unrolled.cli.lines import read_lines
 from unrolled.text.word_rules import JOINER
 
@@ -36,9 +36,10 @@ def verb(
 ) -> None:
     """Parse, score, print."""
     from unrolled.inference import LanguageModel
+    from unrolled.inference.language_model import LINES_AT_ONCE
 
     model = LanguageModel.load(directory, engine=engine)
-    at_once = 1 if file == "-" and sys.stdin.isatty() else 512
+    at_once = 1 if file == "-" and sys.stdin is not None and sys.stdin.isatty() else LINES_AT_ONCE
     scores = model.score_stream(
         read_lines(file),
         unknown=unknown,  # type: ignore[arg-type]  # refused by name where it is none of the three
@@ -55,9 +56,12 @@ def verb(
 
 
 def _counted(scores: "Iterator[Score]", bar: ProgressBar) -> "Iterator[Score]":
+    number = 0
     for number, score in enumerate(scores, 1):
         bar.update(0.0, f"{number:,} lines")
         yield score
+    if number == 0:
+        say("there are no lines: nothing to score")
 
 
 def _show(score: "Score", *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ comes with Python. Ctrl-C stops and saves; --resume goes on.
 Example: unrolled train novel.txt --out novel --unit word --minutes 10
 """
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from unrolled.cli import STARTED
-from unrolled.cli.console import duration, say
+from unrolled.cli.console import duration, program, say
 from unrolled.cli.options import with_settings
 from unrolled.cli.watching import Watcher
 from unrolled.errors import UsageError
@@ -61,12 +62,12 @@ def train(sources: list[str], out: Path, settings: Settings, *, resume: bool = F
                 last = event
         finally:
             watch.close()
-    corpus = " ".join(sources)
     match last:
         case Finished():
             say(f"finished    {last.steps:,} steps in {duration(last.seconds)}; best weights in {last.directory}")
-            say(f"repeat with unrolled train {corpus} --out NEW {last.repeat}")
+            say(f"repeat with {program()} train {shlex.join(sources or last.sources)} --out NEW {last.repeat}")
         case Stopped():
             say(f"stopped     after {last.steps:,} steps; {last.directory} can be used as it is")
-            say(f"resume with unrolled train {corpus} --out {last.directory} {last.resume}")
+            words = shlex.join([*sources, "--out", str(last.directory)])
+            say(f"resume with {program()} train {words} {last.resume}")
             sys.exit(128 + (request.signal_number or signal.SIGINT))

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,12 @@ from unrolled import engines, metrics, model_directory
 from unrolled.engines import Engine, LanguageModelWeights, Sampling
 from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.inference import scoring
+from unrolled.inference.evaluation_text import Ids, without_blank_lines
 from unrolled.inference.network import advance, weights_from, zero_state
 from unrolled.inference.results import Evaluation, Score, TokenScore, UnknownTokenWarning, evaluation_of
+from unrolled.settings import check_choice
+from unrolled.text.settings import UNITS
+from unrolled.text.spelling import DecodingStream
 from unrolled.text.tokenizer import Tokenizer
 
 UnknownPolicy = Literal["score", "skip", "error"]
@@ -53,12 +57,14 @@ class LanguageModel:
         Raises:
             ModelDirectoryError: the folder is missing, damaged, or not a language model.
             EngineError: the engine is not known or cannot run here.
+            UsageError: dtype is neither of the two.
         """
+        check_choice("dtype", dtype, ("float32", "float64"))
         files = model_directory.load(Path(directory))
         if files.config.get("task") != "language":
             raise ModelDirectoryError(f'{directory}: its task is {files.config.get("task")!r}, expected "language"')
         text = files.config.get("text")
-        if not isinstance(text, dict) or text.get("unit") not in {"word", "char", "bpe"}:
+        if not isinstance(text, dict) or text.get("unit") not in UNITS:
             raise ModelDirectoryError('config.json: "text" does not name the unit word, char or bpe: train again')
         tokenizer = Tokenizer.from_json(files.tokenizer_json, text["unit"])
         weights = weights_from(files.config, files.tensors, dtype)
@@ -103,11 +109,10 @@ class LanguageModel:
             UsageError: batch_size or lines_at_once below 1, unknown is none of the three, or a line has unknown tokens
                 and unknown is "error".
         """
-        if min(batch_size, lines_at_once) < 1 or unknown not in {"score", "skip", "error"}:
-            raise UsageError(
-                f"batch_size is {batch_size}, lines_at_once {lines_at_once}, unknown {unknown!r}: "
-                "give sizes of at least 1 and one of score, skip, error"
-            )
+        for name, size in (("batch_size", batch_size), ("lines_at_once", lines_at_once)):
+            if size < 1:
+                raise UsageError(f"{name} is {size}: give a whole number of at least 1")
+        check_choice("unknown", unknown, get_args(UnknownPolicy))
         remaining = iter(lines)
         number = 1
         while chunk := list(islice(remaining, lines_at_once)):
@@ -137,13 +142,13 @@ class LanguageModel:
         Raises:
             UsageError: the text is empty.
         """
-        if not text.strip():
-            raise UsageError("the text to evaluate is empty: give at least one line with a word in it")
         start = time.perf_counter()
         text = text if text.endswith("\n") else text + "\n"
-        ids: npt.NDArray[np.integer[Any]] = self.tokenizer.encode(text)
+        ids: Ids = self.tokenizer.encode(text)
         if self._reads_sentences:
-            text, ids = self._without_blank_lines(text, ids)
+            text, ids = without_blank_lines(text, ids, self.tokenizer.end_of_line_id)
+        if not text.strip():
+            raise UsageError("the text to evaluate is empty: give at least one line with a word in it")
         total, done = 0.0, 0
         for losses in self._losses(ids):
             total += float(losses.sum())
@@ -176,7 +181,7 @@ class LanguageModel:
             The prompt with its continuation, `count` times.
 
         Raises:
-            UsageError: count or max_tokens below 1, or nothing in the prompt is known to the model.
+            UsageError: count or max_tokens below 1, seed below 0, or nothing in the prompt is known to the model.
         """
         if count < 1:
             raise UsageError(f"count is {count}: give a whole number of at least 1")
@@ -190,7 +195,7 @@ class LanguageModel:
                 break
         texts = []
         for row in tokens:
-            pieces = self.tokenizer.decode_stream(self.tokenizer.encode(prompt))
+            pieces = self._continuation_of(prompt)
             texts.append(prompt + "".join(pieces.push(token) for token in row) + pieces.finish())
         return texts
 
@@ -208,7 +213,7 @@ class LanguageModel:
         `index` is the number of the continuation: 2 gives what `generate` with the same seed has at place 2 (from 0).
         Other arguments and errors are those of `generate`; the prompt is not among the pieces.
         """
-        pieces = self.tokenizer.decode_stream(self.tokenizer.encode(prompt))
+        pieces = self._continuation_of(prompt)
         for chosen in islice(self._decode(prompt, [index], sampling, seed), _checked(max_tokens)):
             yield pieces.push(int(chosen[0]))
             if self._stops(chosen)[0]:
@@ -219,17 +224,7 @@ class LanguageModel:
     def _reads_sentences(self) -> bool:
         return bool(self.config["text"].get("read") == "sentences")
 
-    def _without_blank_lines(
-        self, text: str, ids: npt.NDArray[np.integer[Any]]
-    ) -> tuple[str, npt.NDArray[np.integer[Any]]]:
-        """Text and ids without the lines that have no token but their end."""
-        ends = np.flatnonzero(ids == self.tokenizer.end_of_line_id)
-        lengths = np.diff(ends, prepend=-1)
-        lines = text.removesuffix("\n").split("\n")
-        kept = "".join(line + "\n" for line, length in zip(lines, lengths, strict=True) if length > 1)
-        return kept, ids[np.repeat(lengths > 1, lengths)]
-
-    def _losses(self, ids: npt.NDArray[np.integer[Any]]) -> Iterator[npt.NDArray[np.float64]]:
+    def _losses(self, ids: Ids) -> Iterator[npt.NDArray[np.float64]]:
         """Losses in nats in the way of reading that the model was trained for; ids end with an end of line."""
         first = self.tokenizer.end_of_line_id
         if not self._reads_sentences:
@@ -251,6 +246,8 @@ class LanguageModel:
     def _decode(
         self, prompt: str, indices: Sequence[int], sampling: Sampling | None, seed: int | None
     ) -> Iterator[npt.NDArray[np.int64]]:
+        if seed is not None and seed < 0:
+            raise UsageError(f"seed is {seed}: give a whole number of at least 0")
         ids = self._prompt_ids(prompt)
         state = zero_state(self.weights, 1)
         for start in range(0, len(ids) - 1, scoring.WINDOW):
@@ -266,6 +263,11 @@ class LanguageModel:
             forbidden=[] if unknown is None else [unknown],
             generators=[np.random.default_rng(np.random.SeedSequence(root, spawn_key=(index,))) for index in indices],
         )
+
+    def _continuation_of(self, prompt: str) -> DecodingStream:
+        """Writes tokens behind a prompt; a blank that the prompt already ends with is not written again."""
+        has_blank = self.tokenizer.unit == "word" and prompt[-1:].isspace()
+        return self.tokenizer.decode_stream([] if has_blank else self.tokenizer.encode(prompt))
 
     def _prompt_ids(self, prompt: str) -> npt.NDArray[np.int64]:
         """Ids to feed: an end of line, as before any text, then the prompt."""
@@ -286,9 +288,7 @@ class LanguageModel:
             return np.zeros(len(chosen), bool)
         return np.equal(chosen, self.tokenizer.end_of_line_id)
 
-    def _score_of(
-        self, line: str, ids: npt.NDArray[np.integer[Any]], result: scoring.TokenLosses, *, skip: bool
-    ) -> Score:
+    def _score_of(self, line: str, ids: Ids, result: scoring.TokenLosses, *, skip: bool) -> Score:
         is_unknown = ids == self.tokenizer.unknown_id
         counts = ~is_unknown if skip else np.ones(len(ids), bool)
         total = float(result.losses[counts].sum())
@@ -301,12 +301,11 @@ class LanguageModel:
         tokens = int(counts.sum())  # at least 1: the end of the line is never unknown
         return Score(line, tokens, -total, metrics.perplexity(total / tokens), int(is_unknown.sum()), details)
 
-    def _refuse_unknown(
-        self, lines: Sequence[str], sequences: Sequence[npt.NDArray[np.integer[Any]]], number: int
-    ) -> None:
+    def _refuse_unknown(self, lines: Sequence[str], sequences: Sequence[Ids], number: int) -> None:
         for offset, (line, ids) in enumerate(zip(lines, sequences, strict=True)):
             if np.any(ids == self.tokenizer.unknown_id):
-                shown = ", ".join(repr(item) for item in self.tokenizer.unseen(line)[:5])
+                unseen = self.tokenizer.unseen(line) or [self.tokenizer.token(0)]  # the text may hold <unk> itself
+                shown = ", ".join(repr(item) for item in unseen[:5])
                 raise UsageError(
                     f"line {number + offset} has tokens that the model does not know: {shown}; "
                     "choose unknown=score or unknown=skip to go on"

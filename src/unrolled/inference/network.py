@@ -27,6 +27,10 @@ def weights_from(config: dict[str, Any], tensors: dict[str, Floats], dtype: npt.
     except UsageError as error:
         raise ModelDirectoryError(f"config.json: {error}") from error
     V, E, H = sizes["vocabulary_size"], sizes["embedding_size"], sizes["hidden_size"]
+    if sizes["tied"] and E != H:
+        raise ModelDirectoryError(
+            f"config.json: tied weights need equal sizes, but embedding_size={E}, hidden_size={H}"
+        )
     rows = len(cell.gates) * H
     remaining = dict(tensors)
 

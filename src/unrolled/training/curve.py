@@ -17,6 +17,7 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    records = _done_last(records)
     figure = Figure(figsize=(7.2, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     for name, colour, label in (("training", "#0072b2", "training"), ("validation", "#d55e00", "validation")):
@@ -27,8 +28,9 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
     losses = [r[key] for r in records for key in ("training_loss", "validation_loss") if r.get(key) is not None]
     for level, label, style in ((unigram, "unigram", "--"), (uniform, "uniform", ":")):
         axes.axhline(level, color="#666666", linestyle=style, linewidth=1, label=f"{label} ({level:.2f})")
-    low = min([*losses, unigram])
-    axes.set_ylim(low - 0.05 * (uniform - low), uniform + 0.05 * (uniform - low))
+    low, high = min([*losses, unigram, uniform]), max(uniform, unigram)  # a loss that shoots past them is cut off
+    margin = 0.05 * (high - low) or 0.05
+    axes.set_ylim(low - margin, high + margin)
     axes.set_xlim(left=0)
     axes.set_xlabel("passes over the training text")
     axes.set_ylabel("loss (nats per token)")
@@ -38,3 +40,12 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
+
+
+def _done_last(records: Sequence[Record]) -> list[Record]:
+    """Without records of steps that a resumed run, going back to where it was saved, did once more."""
+    kept: list[Record] = []
+    for record in reversed(records):
+        if not kept or record["step"] <= kept[-1]["step"]:
+            kept.append(record)
+    return kept[::-1]

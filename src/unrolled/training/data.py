@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from unrolled import metrics
+from unrolled.inference.evaluation_text import Ids, without_blank_lines
 from unrolled.text.batches import SentenceReader, StreamReader
 from unrolled.text.corpus import read_corpus
 from unrolled.text.report import DataReport, data_report
 from unrolled.text.settings import TextSettings
 from unrolled.text.split import Part, split_text
 from unrolled.text.tokenizer import Tokenizer, train_tokenizer
+from unrolled.training.settings import TrainingSettings
 
 TextReader = StreamReader | SentenceReader
 VALIDATION_STREAMS = 64
@@ -32,6 +31,7 @@ class TrainingData:
         tokenizer: made from the training part alone.
         training, validation: readers of those parts.
         report: what a person wants to know of it.
+        validation_characters: of the validation part, as far as it is read.
         uniform, unigram: losses of the two baselines on the validation part, in nats per token.
     """
 
@@ -40,6 +40,7 @@ class TrainingData:
     training: TextReader
     validation: TextReader
     report: DataReport
+    validation_characters: int
     uniform: float
     unigram: float
 
@@ -56,13 +57,10 @@ class TrainingData:
 
     def validation_bits_per_character(self, loss: float) -> float:
         """Bits per character of the validation text at a loss in nats per token."""
-        characters = len(self.parts["validation"].text)
-        return metrics.bits_per_character(loss * self.validation.tokens, characters)
+        return metrics.bits_per_character(loss * self.validation.tokens, self.validation_characters)
 
 
-def prepare(
-    sources: Sequence[str | Path], settings: TextSettings, *, batch_size: int, window: int, seed: int
-) -> TrainingData:
+def prepare(sources: Sequence[str | Path], settings: TextSettings, training: TrainingSettings) -> TrainingData:
     """Read a corpus and make it ready.
 
     Raises:
@@ -70,32 +68,38 @@ def prepare(
     """
     corpus = read_corpus([str(source) for source in sources], encoding=settings.encoding, errors=settings.errors)
     parts = split_text(corpus, settings)
-    return with_tokenizer(
-        parts, train_tokenizer(parts["train"].text, settings), settings, batch_size=batch_size, window=window, seed=seed
-    )
+    return with_tokenizer(parts, train_tokenizer(parts["train"].text, settings), settings, training)
 
 
 def with_tokenizer(
-    parts: dict[str, Part], tokenizer: Tokenizer, settings: TextSettings, *, batch_size: int, window: int, seed: int
+    parts: dict[str, Part], tokenizer: Tokenizer, settings: TextSettings, training: TrainingSettings
 ) -> TrainingData:
     """Make parts that have been read ready with a tokenizer that exists."""
-    ids = {name: tokenizer.encode(part.text) for name, part in parts.items()}
-    unigram = metrics.unigram_baseline(ids["train"], ids["validation"], tokenizer.vocabulary_size)
+    ids: dict[str, Ids] = {name: tokenizer.encode(part.text) for name, part in parts.items()}
+    batch, window = training.sizes_for(settings.unit)
     streams = max(1, min(VALIDATION_STREAMS, len(ids["validation"]) // SHORTEST_STREAM))
+    readers = {
+        name: _reader(ids[name], tokenizer, settings.read, batch_size=batch_size, window=window, seed=training.seed)
+        for name, batch_size in (("train", batch), ("validation", streams))
+    }
+    report, validation_text = data_report(parts, ids, tokenizer), parts["validation"].text
+    if settings.read == "sentences":
+        end = tokenizer.end_of_line_id
+        _, ids["train"] = without_blank_lines(parts["train"].text, ids["train"], end)
+        validation_text, ids["validation"] = without_blank_lines(validation_text, ids["validation"], end)
     return TrainingData(
         parts,
         tokenizer,
-        _reader(ids["train"], tokenizer, settings.read, batch_size=batch_size, window=window, seed=seed),
-        _reader(ids["validation"], tokenizer, settings.read, batch_size=streams, window=window, seed=seed),
-        data_report(parts, ids, tokenizer),
+        readers["train"],
+        readers["validation"],
+        report,
+        len(validation_text),
         metrics.uniform_baseline(tokenizer.vocabulary_size),
-        unigram,
+        metrics.unigram_baseline(ids["train"], ids["validation"], tokenizer.vocabulary_size),
     )
 
 
-def _reader(
-    ids: npt.NDArray[np.int32], tokenizer: Tokenizer, read: str, *, batch_size: int, window: int, seed: int
-) -> TextReader:
+def _reader(ids: Ids, tokenizer: Tokenizer, read: str, *, batch_size: int, window: int, seed: int) -> TextReader:
     if read == "stream":
         return StreamReader(ids, end_of_line_id=tokenizer.end_of_line_id, batch_size=batch_size, window=window)
     return SentenceReader(ids, end_of_line_id=tokenizer.end_of_line_id, batch_size=batch_size, seed=seed)

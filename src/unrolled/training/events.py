@@ -95,6 +95,7 @@ class Finished:
         loss: validation loss of the weights that were kept, in nats per token.
         seconds: wall time of the whole command.
         repeat: options that repeat this run exactly.
+        sources: the corpus to repeat it with.
     """
 
     directory: Path
@@ -102,6 +103,7 @@ class Finished:
     loss: float
     seconds: float
     repeat: str
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -36,16 +36,14 @@ class Saved:
         Raises:
             CorpusError: the text is not the one that the run began with.
         """
-        text, options = self.settings.text, self.settings.training
+        text = self.settings.text
         parts = {}
         for name, record in self.parts.items():
             given = (
                 None if name != "train" and text.validation is not None else [str(source) for source in sources] or None
             )
             parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors)
-        return with_tokenizer(
-            parts, self.tokenizer, text, batch_size=options.batch, window=options.window, seed=options.seed
-        )
+        return with_tokenizer(parts, self.tokenizer, text, self.settings.training)
 
 
 def load(out: Path, asked: Settings) -> Saved:
@@ -58,7 +56,7 @@ def load(out: Path, asked: Settings) -> Saved:
     files = model_directory.load(out)
     found = model_directory.load_training(out)
     if found is None:
-        raise UsageError(f"{out}: the run is finished, nothing is left to resume: train anew with another --out")
+        raise UsageError(f"{out}: the run is finished or was killed, so that nothing is left to resume: train anew")
     state, tensors = found
     try:
         training = files.config["training"]
@@ -69,7 +67,8 @@ def load(out: Path, asked: Settings) -> Saved:
         )
         parts = files.config["data"]["parts"]
         steps, plan, seconds = int(state["steps"]), str(state["plan"]), float(state["seconds"])
-        best = math.inf if state["best"] is None else float(state["best"])
+        best = training["results"]["validation_loss"]  # of the weights beside it, even if a kill came between
+        best = math.inf if best is None else float(best)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelDirectoryError(f"{out}: cannot be resumed, its record is damaged ({error}): train anew") from error
     _refuse_changes(asked, settings)

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from unrolled import engines, metrics, model_directory
-from unrolled.errors import UsageError
+from unrolled.errors import TrainingError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.nn import Dropout
 from unrolled.settings import options_of
 from unrolled.training import checkpoint, optimizers, resuming
+from unrolled.training.checks import check_directory, device_of
 from unrolled.training.curve import draw_curve
 from unrolled.training.data import TrainingData, prepare
 from unrolled.training.events import DataRead, Event, Finished, Prepared, Progress, Stopped, Validated
@@ -53,14 +54,13 @@ def run(
         should_stop: asked after each update; True ends the run with `Stopped`.
     """
     started = time.perf_counter() if started is None else started
-    _check_directory(out, resume=resume, overwrite=overwrite)
+    check_directory(out, resume=resume, overwrite=overwrite)
     saved = resuming.load(out, settings) if resume else None
     settings = settings if saved is None else saved.settings
     torch.set_num_threads(settings.training.threads or len(os.sched_getaffinity(0)))
-    _device(settings.training.device)
-    options = settings.training
+    device_of(settings.training)
     if saved is None:
-        data = prepare(sources, settings.text, batch_size=options.batch, window=options.window, seed=options.seed)
+        data = prepare(sources, settings.text, settings.training)
         model_directory.clear_run(out)
     else:
         data = saved.data(sources)
@@ -90,7 +90,7 @@ class _Run:
         )
         self.out, self.settings, self.data = out, settings, data
         self.started = started - (saved.seconds if saved else 0.0)
-        self.device = _device(options.device)
+        self.device = device_of(options)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.network = LanguageModelNetwork(
             self.shape, dropout=settings.model.dropout, engine=options.engine, generator=self.generator
@@ -136,7 +136,8 @@ class _Run:
             return None
         deadline = self.started + 60 * minutes
         steps_a_pass = len(self.data.training)
-        return Pacer(self.schedule, deadline, steps_a_pass, SECONDS_TO_FINISH, time.perf_counter)
+        steps_a_validation = steps_a_pass * self.data.validation.tokens / self.data.training.tokens / 3  # no way back
+        return Pacer(self.schedule, deadline, steps_a_pass, steps_a_validation, SECONDS_TO_FINISH, time.perf_counter)
 
     def prepared(self) -> Prepared:
         """What a person wants to know before the first step."""
@@ -152,7 +153,16 @@ class _Run:
         )
 
     def events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Train to the end, or until asked to stop."""
+        """Train to the end, or until asked to stop; where training breaks off, what did best so far is saved."""
+        try:
+            yield from self._events(should_stop)
+        except TrainingError as error:
+            if math.isinf(self.best):
+                raise
+            self._save_model(finished=False)
+            raise TrainingError(f"{error}; the best weights so far are in {self.out}") from error
+
+    def _events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
         if self.pacer is not None:
             self.pacer.begin(self.position.steps)
         validated_at = -1
@@ -170,7 +180,7 @@ class _Run:
             if self.pacer is not None:
                 self.pacer.after(step.number)
             yield self._progress(step)
-            if self.meter.report_is_due():
+            if self.meter.report_is_due() or step.ends_pass or step.number == self.schedule.end:
                 self._log_training(step)
             if step.ends_pass:
                 validated_at = step.number
@@ -211,6 +221,8 @@ class _Run:
         if self.pacer is not None:
             self.pacer.validated(time.perf_counter() - began)
         steps = self.position.steps
+        if not math.isfinite(loss):
+            raise TrainingError(f"step {steps}: the validation loss is {loss}: give a lower --learning-rate")
         improved = loss < self.best
         result = Validated(
             steps,
@@ -224,7 +236,7 @@ class _Run:
             "step": steps,
             "passes": result.passes,
             "validation_loss": loss,
-            "perplexity": result.perplexity,
+            "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
             "bits_per_character": result.bits_per_character,
             "seconds": time.perf_counter() - self.started,
         }
@@ -240,6 +252,7 @@ class _Run:
         """Options that repeat the run: what was left to defaults or to the clock is spelled out."""
         settings, options = self.settings, self.settings.training
         hidden, embedding = settings.model.sizes_for(settings.text.unit)
+        batch, window = options.sizes_for(settings.text.unit)
         explicit = [
             settings.text,
             replace(settings.model, hidden=hidden, embedding=embedding),
@@ -247,6 +260,8 @@ class _Run:
                 options,
                 epochs=None,
                 minutes=None,
+                batch=batch,
+                window=window,
                 learning_rate=options.highest_rate,
                 threads=torch.get_num_threads(),
                 anneal=self.schedule.plan(),
@@ -279,7 +294,6 @@ class _Run:
             "steps": self.position.steps,
             "plan": self.schedule.plan(),
             "seconds": time.perf_counter() - self.started,
-            "best": None if math.isinf(self.best) else self.best,
         }
         tensors = checkpoint.capture(self.network, self.optimizer, self.position, self.generator)
         model_directory.save_training(self.out, state=state, tensors=tensors)
@@ -290,30 +304,11 @@ class _Run:
         model_directory.clear_training(self.out)
         self._draw()
         seconds = time.perf_counter() - self.started
-        return Finished(self.out, self.position.steps, self.best, seconds, self._repeat())
+        sources = self.data.parts["train"].sources
+        return Finished(self.out, self.position.steps, self.best, seconds, self._repeat(), sources)
 
     def _draw(self) -> None:
         title = f"{self.prepared().description}, {self.network.parameter_count():,} parameters"
         records: list[dict[str, Any]] = model_directory.read_log(self.out)
         picture = draw_curve(records, uniform=self.data.uniform, unigram=self.data.unigram, title=title)
         (self.out / "curve.png").write_bytes(picture)
-
-
-def _check_directory(out: Path, *, resume: bool, overwrite: bool) -> None:
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite exclude each other: give one of them")
-    exists = model_directory.has_model(out)
-    if resume and not exists:
-        raise UsageError(f"{out}: there is no run to resume: leave out --resume to start one")
-    if exists and not resume and not overwrite:
-        raise UsageError(f"{out}: holds a model: give --overwrite to replace it, --resume to go on, or another --out")
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f'--device is "{name}", which cannot be used here ({reason}): try cpu') from error
-    return device

@@ -8,6 +8,7 @@ step, so that a run whose end was found by the clock can be repeated without one
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from unrolled.errors import UsageError
 
@@ -81,8 +82,8 @@ def schedule_from_plan(highest: float, plan: str) -> Schedule:
         legs = [Leg(*(int(number) for number in pair.split(":"))) for pair in plan.split(",")]
     except (ValueError, TypeError):
         legs = []
-    starts = [leg.start for leg in legs]
-    if not legs or starts != sorted(set(starts)) or any(not 0 <= leg.start < leg.end for leg in legs):
+    follow = all(last.start < leg.start < last.end for last, leg in pairwise(legs))
+    if not legs or not follow or any(not 0 <= leg.start < leg.end for leg in legs):
         raise UsageError(f'anneal is "{plan}": give step:end pairs as a run prints them, such as 120:3000,900:3100')
     return Schedule(highest, legs)
 
@@ -95,6 +96,7 @@ class Pacer:
         schedule: gets its legs from here.
         deadline: when the last step shall be done, on the clock.
         steps_a_pass: after so many steps there is a validation.
+        steps_a_validation: what a validation costs, in steps; a guess, used until there has been one.
         clock: seconds, from any origin.
         final_seconds: what is still to be done after the last step, beside a last validation.
     """
@@ -102,6 +104,7 @@ class Pacer:
     schedule: Schedule
     deadline: float
     steps_a_pass: int
+    steps_a_validation: float
     final_seconds: float
     clock: Callable[[], float]
     _clock_at_look: float = 0.0
@@ -131,7 +134,7 @@ class Pacer:
             return
         validating = self._validating - self._validating_at_look
         a_step = (now - self._clock_at_look - validating) / taken
-        a_validation = self._validating / self._validations if self._validations else a_step * self.steps_a_pass / 25
+        a_validation = self._validating / self._validations if self._validations else a_step * self.steps_a_validation
         steps_left = max(1, round((left - a_validation) / (a_step + a_validation / self.steps_a_pass)))
         end = self.schedule.end
         if end is None or abs(step + steps_left - end) > 0.003 * steps_left + 1:

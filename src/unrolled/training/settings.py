@@ -48,8 +48,10 @@ class TrainingSettings:
 
     epochs: float | None = option(None, "Passes over the training text (default: 10, unless --minutes is given)")
     minutes: float | None = option(None, "Wall time of the whole command; the rate is annealed to its end by then")
-    batch: int = option(32, "Sequences trained side by side")
-    window: int = option(64, "Time steps after which backpropagation through time is cut (stream reading)")
+    batch: int | None = option(None, "Sequences trained side by side (default: 32 for characters, else 16)")
+    window: int | None = option(
+        None, "Time steps after which backpropagation through time is cut (default: 64 for characters, else 32)"
+    )
     optimizer: str = option("adamw", "Optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float | None = option(
         None, f"Highest learning rate (default: {', '.join(f'{rate:g} {name}' for name, rate in OPTIMIZERS.items())})"
@@ -78,6 +80,11 @@ class TrainingSettings:
             raise UsageError(f"seed is {self.seed}: give a whole number from 0 to 2^63 - 1")
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("engine", self.engine, ("auto", *engines.names()))
+
+    def sizes_for(self, unit: str) -> tuple[int, int]:
+        """(batch, window) with defaults filled in: words tell more than characters, so fewer make a good step."""
+        batch, window = (32, 64) if unit == "char" else (16, 32)
+        return self.batch or batch, self.window or window
 
     @property
     def highest_rate(self) -> float:
