@@ -51,14 +51,19 @@ class _Verbs(TyperGroup):
 app = typer.Typer(cls=_Verbs, rich_markup_mode=None, add_completion=False)
 
 
-@app.callback(epilog="Each verb has --help with an example. --debug shows the traceback of an error.")
-def unrolled(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    """Recurrent neural networks on sequences: train, score, generate."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"unrolled {VERSION}")
         raise typer.Exit
+
+
+@app.callback(epilog="Each verb has --help with an example. --debug shows the traceback of an error.")
+def unrolled(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    """Recurrent neural networks on sequences: train, score, generate."""
 
 
 def run(arguments: list[str]) -> int:
