@@ -78,9 +78,12 @@ def run(arguments: list[str]) -> int:
     try:
         command = typer.main.get_command(app)
         words = [word for word in arguments if word != "--debug"]
-        status = command.main(args=words or ["--help"], prog_name="unrolled", standalone_mode=False)
+        with command.make_context("unrolled", words or ["--help"]) as context:
+            command.invoke(context)  # not its `main`, which has its own way with a closed pipe and with Ctrl-C
         sys.stdout.flush()
-        return int(status or 0)
+        return 0
+    except typer.Exit as end:
+        return int(end.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError:

@@ -30,8 +30,10 @@ def verb(
     if as_json:
         print_json(facts)
         return
-    for name, value in _flat(facts):
-        print(f"{name:<28}{value}")
+    rows = _flat(facts)
+    width = max(len(name) for name, _ in rows) + 2
+    for name, value in rows:
+        print(f"{name:<{width}}{value}")
 
 
 def _installation() -> dict[str, Any]:

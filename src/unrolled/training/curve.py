@@ -45,7 +45,8 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
 def _done_last(records: Sequence[Record]) -> list[Record]:
     """Without records of steps that a resumed run, going back to where it was saved, did once more."""
     kept: list[Record] = []
-    for record in reversed(records):
-        if not kept or record["step"] <= kept[-1]["step"]:
-            kept.append(record)
-    return kept[::-1]
+    for record in records:
+        if kept and record["step"] < kept[-1]["step"]:
+            kept = [earlier for earlier in kept if earlier["step"] < record["step"]]
+        kept.append(record)
+    return kept

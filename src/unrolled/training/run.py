@@ -86,7 +86,12 @@ class _Run:
         hidden, embedding = settings.model.sizes_for(settings.text.unit)
         vocabulary = data.tokenizer.vocabulary_size
         self.shape = LanguageModelShape(
-            settings.model.cell, vocabulary, embedding, hidden, settings.model.layers, settings.model.tied
+            settings.model.cell_for(settings.text.unit),
+            vocabulary,
+            embedding,
+            hidden,
+            settings.model.layers,
+            settings.model.tied,
         )
         self.out, self.settings, self.data = out, settings, data
         self.started = started - (saved.seconds if saved else 0.0)
@@ -255,7 +260,9 @@ class _Run:
         batch, window = options.sizes_for(settings.text.unit)
         explicit = [
             settings.text,
-            replace(settings.model, hidden=hidden, embedding=embedding),
+            replace(
+                settings.model, cell=settings.model.cell_for(settings.text.unit), hidden=hidden, embedding=embedding
+            ),
             replace(
                 options,
                 epochs=None,

@@ -17,6 +17,8 @@ WARM_UP = 50
 HOLD = 0.1
 """Share of a run before the rate begins to fall."""
 
+TOLERANCE = 0.005
+"""Share of a run by which its end may be off before the plan is corrected, so that plans stay short."""
 STEPS_TO_MEASURE = 4
 """Fewest steps from which a speed is told."""
 
@@ -113,10 +115,12 @@ class Pacer:
     _validating: float = 0.0
     _validations: int = 0
     _next_look: float = 0.0
+    _tolerance: float = 0.0
 
     def begin(self, step: int) -> None:
         """Training begins, or goes on, at this step."""
         self._clock_at_look, self._step_at_look = self.clock(), step
+        self._tolerance = TOLERANCE * max(0.0, self._seconds_left(self._clock_at_look))
         self._next_look = self._clock_at_look + HOLD * max(0.0, self._seconds_left(self._clock_at_look))
 
     def validated(self, seconds: float) -> None:
@@ -137,7 +141,7 @@ class Pacer:
         a_validation = self._validating / self._validations if self._validations else a_step * self.steps_a_validation
         steps_left = max(1, round((left - a_validation) / (a_step + a_validation / self.steps_a_pass)))
         end = self.schedule.end
-        if end is None or abs(step + steps_left - end) > 0.003 * steps_left + 1:
+        if end is None or abs(step + steps_left - end) * a_step > self._tolerance:
             self.schedule.fall_to(step, step + steps_left)
         self._clock_at_look, self._step_at_look, self._validating_at_look = now, step, self._validating
         self._next_look = now + left / 10
