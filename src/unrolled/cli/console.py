@@ -35,7 +35,7 @@ def print_json(record: dict[str, Any]) -> None:
 
 def duration(seconds: float) -> str:
     """A time for a person: 4 s, 1:05, 2:00:00."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -71,8 +71,9 @@ class ProgressBar:
             self._bar.stop()
             self._bar = None
 
-    def update(self, share: float, text: str) -> None:
-        """Show the share done, from 0 to 1, and a text beside it."""
+    def update(self, share: float | None, text: str) -> None:
+        """Show the share done, from 0 to 1, or None where nobody knows, and a text beside it."""
+        text = text if share is None else f"{share:4.0%}  {text}"
         now = time.perf_counter()
         if now - self._began < SECONDS_BEFORE_PROGRESS:
             return
@@ -82,23 +83,18 @@ class ProgressBar:
                 self._draw(share, text)
         elif now - self._shown >= SECONDS_BETWEEN_LINES:
             self._shown = now
-            say(f"{self._title}: {share:4.0%}  {text}")
+            say(f"{self._title}: {text}")
 
-    def _draw(self, share: float, text: str) -> None:
+    def _draw(self, share: float | None, text: str) -> None:
         if self._bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[text]}"),
-            )
+            columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}", markup=False)
             # Results may be on their way to a file: only on a terminal may they be written by way of the bar.
             self._bar = Progress(
                 *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
             )
-            self._task = self._bar.add_task(self._title, total=1.0, text=text)
+            self._task = self._bar.add_task(self._title, total=None if share is None else 1.0, text=text)
             self._bar.start()
-        self._bar.update(self._task, completed=share, text=text)
+        self._bar.update(self._task, completed=share or 0.0, text=text)

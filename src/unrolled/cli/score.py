@@ -36,7 +36,7 @@ def verb(
 ) -> None:
     """Parse, score, print."""
     from unrolled.inference import LanguageModel
-    from unrolled.inference.language_model import LINES_AT_ONCE
+    from unrolled.inference.scoring import LINES_AT_ONCE
 
     model = LanguageModel.load(directory, engine=engine)
     at_once = 1 if file == "-" and sys.stdin is not None and sys.stdin.isatty() else LINES_AT_ONCE
@@ -58,7 +58,7 @@ def verb(
 def _counted(scores: "Iterator[Score]", bar: ProgressBar) -> "Iterator[Score]":
     number = 0
     for number, score in enumerate(scores, 1):
-        bar.update(0.0, f"{number:,} lines")
+        bar.update(None, f"{number:,} lines")
         yield score
     if number == 0:
         say("there are no lines: nothing to score")

@@ -1,7 +1,6 @@
 """`LanguageModel`: a trained model for use. Scores, evaluates and generates on engines alone, without torch."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,18 +12,16 @@ import numpy.typing as npt
 from unrolled import engines, metrics, model_directory
 from unrolled.engines import Engine, LanguageModelWeights, Sampling
 from unrolled.errors import ModelDirectoryError, UsageError
-from unrolled.inference import scoring
+from unrolled.inference import generation, scoring
 from unrolled.inference.evaluation_text import Ids, without_blank_lines
-from unrolled.inference.network import advance, weights_from, zero_state
-from unrolled.inference.results import Evaluation, Score, TokenScore, UnknownTokenWarning, evaluation_of
+from unrolled.inference.network import weights_from
+from unrolled.inference.results import Evaluation, Score, TokenScore, evaluation_of
+from unrolled.inference.scoring import BATCH_SIZE, LINES_AT_ONCE
 from unrolled.settings import check_choice
 from unrolled.text.settings import UNITS
-from unrolled.text.spelling import DecodingStream
 from unrolled.text.tokenizer import Tokenizer
 
 UnknownPolicy = Literal["score", "skip", "error"]
-LINES_AT_ONCE = 512
-"""Lines that are sorted by length together, so that any number of them can stream through."""
 
 
 class LanguageModel:
@@ -81,7 +78,7 @@ class LanguageModel:
         *,
         unknown: UnknownPolicy = "score",
         details: bool = False,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
     ) -> list[Score]:
         """Score lines; see `score_stream`, which gives the same one by one."""
         return list(self.score_stream(lines, unknown=unknown, details=details, batch_size=batch_size))
@@ -92,7 +89,7 @@ class LanguageModel:
         *,
         unknown: UnknownPolicy = "score",
         details: bool = False,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
         lines_at_once: int = LINES_AT_ONCE,
     ) -> Iterator[Score]:
         """Log-probability of each line, from a zero state, its end included; in order, for any number of lines.
@@ -187,7 +184,7 @@ class LanguageModel:
             raise UsageError(f"count is {count}: give a whole number of at least 1")
         tokens: list[list[int]] = [[] for _ in range(count)]
         ended = np.zeros(count, bool)
-        for chosen in islice(self._decode(prompt, range(count), sampling, seed), _checked(max_tokens)):
+        for chosen in self._decode(prompt, range(count), sampling, seed, max_tokens):
             for place in np.flatnonzero(~ended):
                 tokens[place].append(int(chosen[place]))
             ended |= self._stops(chosen)
@@ -195,7 +192,7 @@ class LanguageModel:
                 break
         texts = []
         for row in tokens:
-            pieces = self._continuation_of(prompt)
+            pieces = generation.text_after(self.tokenizer, prompt)
             texts.append(prompt + "".join(pieces.push(token) for token in row) + pieces.finish())
         return texts
 
@@ -213,8 +210,8 @@ class LanguageModel:
         `index` is the number of the continuation: 2 gives what `generate` with the same seed has at place 2 (from 0).
         Other arguments and errors are those of `generate`; the prompt is not among the pieces.
         """
-        pieces = self._continuation_of(prompt)
-        for chosen in islice(self._decode(prompt, [index], sampling, seed), _checked(max_tokens)):
+        pieces = generation.text_after(self.tokenizer, prompt)
+        for chosen in self._decode(prompt, [index], sampling, seed, max_tokens):
             yield pieces.push(int(chosen[0]))
             if self._stops(chosen)[0]:
                 break
@@ -226,62 +223,26 @@ class LanguageModel:
 
     def _losses(self, ids: Ids) -> Iterator[npt.NDArray[np.float64]]:
         """Losses in nats in the way of reading that the model was trained for; ids end with an end of line."""
-        first = self.tokenizer.end_of_line_id
-        if not self._reads_sentences:
-            yield from scoring.stream_losses(self.engine, self.weights, ids, first_input=first)
-            return
-        ends = np.flatnonzero(ids == first) + 1
-        sentences = np.split(ids, ends[:-1])
-        for start in range(0, len(sentences), LINES_AT_ONCE):
-            results = scoring.score_sequences(
-                self.engine,
-                self.weights,
-                sentences[start : start + LINES_AT_ONCE],
-                first_input=first,
-                batch_size=64,
-                ranks=False,
-            )
-            yield np.concatenate([result.losses for result in results])
+        read = scoring.sentence_losses if self._reads_sentences else scoring.stream_losses
+        return read(self.engine, self.weights, ids, end_of_line_id=self.tokenizer.end_of_line_id)
 
     def _decode(
-        self, prompt: str, indices: Sequence[int], sampling: Sampling | None, seed: int | None
+        self, prompt: str, indices: Sequence[int], sampling: Sampling | None, seed: int | None, max_tokens: int
     ) -> Iterator[npt.NDArray[np.int64]]:
-        if seed is not None and seed < 0:
-            raise UsageError(f"seed is {seed}: give a whole number of at least 0")
-        ids = self._prompt_ids(prompt)
-        state = zero_state(self.weights, 1)
-        for start in range(0, len(ids) - 1, scoring.WINDOW):
-            window = ids[start : min(start + scoring.WINDOW, len(ids) - 1)]
-            _, state = advance(self.engine, self.weights, window[:, None], state)
-        unknown = self.tokenizer.unknown_id
-        root = np.random.SeedSequence(seed).entropy
-        return self.engine.decode(
+        """The tokens chosen at each step, (len(indices),)."""
+        if max_tokens < 1:
+            raise UsageError(f"max_tokens is {max_tokens}: give a whole number of at least 1")
+        ids = generation.prompt_ids(self.tokenizer, prompt)
+        chosen = generation.decode_after(
+            self.engine,
             self.weights,
-            [tuple(np.repeat(part, len(indices), axis=0) for part in layer) for layer in state],
-            np.repeat(ids[-1:], len(indices)),
+            ids,
+            indices,
             sampling=sampling or Sampling(),
-            forbidden=[] if unknown is None else [unknown],
-            generators=[np.random.default_rng(np.random.SeedSequence(root, spawn_key=(index,))) for index in indices],
+            seed=seed,
+            forbidden=self.tokenizer.unknown_id,
         )
-
-    def _continuation_of(self, prompt: str) -> DecodingStream:
-        """Writes tokens behind a prompt; a blank that the prompt already ends with is not written again."""
-        has_blank = self.tokenizer.unit == "word" and prompt[-1:].isspace()
-        return self.tokenizer.decode_stream([] if has_blank else self.tokenizer.encode(prompt))
-
-    def _prompt_ids(self, prompt: str) -> npt.NDArray[np.int64]:
-        """Ids to feed: an end of line, as before any text, then the prompt."""
-        ids = self.tokenizer.encode(prompt).astype(np.int64)
-        unseen = self.tokenizer.unseen(prompt)
-        if unseen:
-            kind = "characters" if self.tokenizer.unit == "char" else "words"
-            shown = ", ".join(repr(item) for item in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
-            message = f"the prompt has {kind} that the model has never seen: {shown}"
-            known = [i for i in ids.tolist() if i not in {self.tokenizer.unknown_id, self.tokenizer.end_of_line_id}]
-            if not any(self.tokenizer.token(i).strip() for i in known):
-                raise UsageError(f"{message}; nothing in it is known: prompt with text like that of the training")
-            warnings.warn(f"{message}; they are read as unknown", UnknownTokenWarning, stacklevel=5)
-        return np.concatenate([[self.tokenizer.end_of_line_id], ids])
+        return islice(chosen, max_tokens)
 
     def _stops(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         if not self._reads_sentences:
@@ -310,9 +271,3 @@ class LanguageModel:
                     f"line {number + offset} has tokens that the model does not know: {shown}; "
                     "choose unknown=score or unknown=skip to go on"
                 )
-
-
-def _checked(max_tokens: int) -> int:
-    if max_tokens < 1:
-        raise UsageError(f"max_tokens is {max_tokens}: give a whole number of at least 1")
-    return max_tokens

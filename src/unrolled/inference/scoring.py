@@ -11,6 +11,10 @@ from unrolled.inference.network import Floats, StackState, Tokens, advance, zero
 
 WINDOW = 128
 """Time steps run at once, so that memory does not grow with the length of a line."""
+BATCH_SIZE = 64
+"""Most lines in one batch, unless another size is asked for."""
+LINES_AT_ONCE = 512
+"""Lines that are sorted by length together, so that any number of them can stream through."""
 TOKENS_AT_ONCE = 4096
 """Tokens in one batch, padding included."""
 
@@ -92,17 +96,31 @@ def _score_batch(
 
 
 def stream_losses(
-    engine: Engine, weights: LanguageModelWeights, ids: npt.NDArray[np.integer], *, first_input: int
+    engine: Engine, weights: LanguageModelWeights, ids: npt.NDArray[np.integer], *, end_of_line_id: int
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """Losses of one long sequence in nats, a window at a time, the state carried from window to window."""
+    """Losses of a text read as one sequence, in nats, a window at a time; the state is carried between windows."""
     state: StackState = zero_state(weights, 1)
-    previous = first_input
+    previous = end_of_line_id
     for start in range(0, len(ids), WINDOW):
         targets = ids[start : start + WINDOW].astype(np.int64)
         inputs = np.concatenate([[previous], targets[:-1]])
         outputs, state = advance(engine, weights, inputs[:, None], state)
         previous = int(targets[-1])
         yield _losses(engine, weights, outputs[:, 0], targets)
+
+
+def sentence_losses(
+    engine: Engine, weights: LanguageModelWeights, ids: npt.NDArray[np.integer], *, end_of_line_id: int
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Losses of a text read line by line, each from a zero state, in nats, some lines at a time; ids end a line."""
+    ends = np.flatnonzero(ids == end_of_line_id) + 1
+    sentences = np.split(ids, ends[:-1])
+    for start in range(0, len(sentences), LINES_AT_ONCE):
+        lines = sentences[start : start + LINES_AT_ONCE]
+        results = score_sequences(
+            engine, weights, lines, first_input=end_of_line_id, batch_size=BATCH_SIZE, ranks=False
+        )
+        yield np.concatenate([result.losses for result in results])
 
 
 def _losses(engine: Engine, weights: LanguageModelWeights, outputs: Floats, targets: Tokens) -> npt.NDArray[np.float64]:
