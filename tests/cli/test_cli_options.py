@@ -1,0 +1,159 @@
+"""Options stand in one place: what settings print as options, the command line reads back."""
+
+import re
+import shlex
+from dataclasses import fields, replace
+from functools import cache
+from typing import Annotated, Any, get_type_hints
+
+import pytest
+import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unrolled import cells, engines
+from unrolled.cli.options import with_settings
+from unrolled.errors import UsageError
+from unrolled.settings import options_of
+from unrolled.text.settings import ERRORS, READINGS, UNITS, TextSettings
+from unrolled.training.settings import OPTIMIZERS, ModelSettings, TrainingSettings
+
+from .conftest import Call
+
+Parsed = tuple[TextSettings, ModelSettings, TrainingSettings]
+
+
+@cache
+def command() -> tuple[Any, list[Parsed]]:
+    """A command with all settings, and where it leaves what it is called with."""
+    found: list[Parsed] = []
+
+    @with_settings
+    def verb(
+        name: Annotated[str, typer.Argument()],
+        *,
+        text: TextSettings,
+        model: ModelSettings,
+        training: TrainingSettings,
+    ) -> None:
+        assert name == "name"
+        found.append((text, model, training))
+
+    app = typer.Typer(add_completion=False)
+    app.command()(verb)
+    return typer.main.get_command(app), found
+
+
+def parse(words: list[str]) -> Parsed:
+    """The settings that the command is called with."""
+    called, found = command()
+    called.main(["name", *words], standalone_mode=False)
+    return found.pop()
+
+
+SIZES = st.integers(1, 10**6)
+POSITIVE = st.floats(1e-300, 1e300)
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+VALUES: dict[type, dict[str, st.SearchStrategy[Any]]] = {
+    TextSettings: {
+        "unit": st.sampled_from(UNITS),
+        "read": st.sampled_from(READINGS),
+        "vocabulary_size": st.integers(256, 10**6),
+        "min_count": SIZES,
+        "lowercase": st.booleans(),
+        "pre_tokenized": st.just(False) | st.just(True),
+        "encoding": st.sampled_from(["utf-8", "latin-1", "utf-16"]),
+        "errors": st.sampled_from(ERRORS),
+        "validation": st.none() | NAMES,
+        "split": st.none() | st.sampled_from(["80/20", "90/5/5", "33.5/66.5"]),
+    },
+    ModelSettings: {
+        "cell": st.sampled_from(cells.names()),
+        "hidden": st.none() | SIZES,
+        "embedding": st.none() | SIZES,
+        "layers": SIZES,
+        "tied": st.booleans(),
+        "dropout": st.floats(0, 1, exclude_max=True),
+    },
+    TrainingSettings: {
+        "epochs": st.none() | POSITIVE,
+        "minutes": st.none() | POSITIVE,
+        "batch": st.none() | SIZES,
+        "window": st.none() | SIZES,
+        "optimizer": st.sampled_from(tuple(OPTIMIZERS)),
+        "learning_rate": st.none() | POSITIVE,
+        "clip": st.just(0.0) | POSITIVE,
+        "engine": st.sampled_from(("auto", *engines.names())),
+        "device": NAMES,
+        "threads": st.none() | SIZES,
+        "seed": st.integers(0, 2**63 - 1),
+        "anneal": st.none() | NAMES,
+    },
+}
+GROUPS = tuple(VALUES)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_table_has_every_field(group: type) -> None:
+    assert list(VALUES[group]) == [each.name for each in fields(group)]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_each_field_comes_back_from_the_command_line(group: type, data: st.DataObject) -> None:
+    for name, values in VALUES[group].items():
+        value = data.draw(values, label=name)
+        wanted = group(**{name: value})
+        words = options_of(wanted)
+        parsed = parse(shlex.split(" ".join(words)))[GROUPS.index(group)]
+        assert parsed == wanted, words
+        assert type(getattr(parsed, name)) is type(value)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.fixed_dictionaries({n: v for n, v in VALUES[ModelSettings].items() if n != "tied"}).map(
+        lambda options: ModelSettings(**options)
+    ),
+    NAMES,
+)
+def test_all_together_come_back_too(model: ModelSettings, name: str) -> None:
+    text = TextSettings(validation=name, min_count=3, lowercase=True)
+    training = TrainingSettings(anneal="5:9,7:30", learning_rate=0.1 + 0.2)
+    line = " ".join(word for part in (text, model, training) for word in options_of(part))
+    assert parse(shlex.split(line)) == (text, model, training)
+
+
+@pytest.mark.parametrize("value", ["-", "--", "--tied", "-x y", "a'b\"c", "$(ls) `ls` \\", "*", "~", "ü\n\t\u2028"])
+def test_odd_names_are_quoted(value: str) -> None:
+    wanted = TextSettings(validation=value)
+    assert parse(shlex.split(" ".join(options_of(wanted))))[0] == wanted
+
+
+def test_without_options_everything_is_as_by_default() -> None:
+    assert parse([]) == (TextSettings(), ModelSettings(), TrainingSettings())
+    assert [options_of(part) for part in parse([])] == [[], [], []]
+
+
+def test_what_settings_refuse_is_refused_by_the_command_line() -> None:
+    with pytest.raises(UsageError, match="layers is 0"):
+        parse(["--layers", "0"])
+
+
+def test_every_field_is_an_option_of_train_with_its_help_and_default(unrolled: Call) -> None:
+    shown = " ".join(unrolled("train", "--help").output.split()).split(" Options: ")[1]
+    for group in GROUPS:
+        hints = get_type_hints(group)
+        for each in fields(group):
+            name = "--" + each.name.replace("_", "-")
+            choices = "|".join(each.metadata["choices"])
+            assert f"{name} {choices}" in shown
+            assert " ".join(each.metadata["help"].split()) in shown
+            if hints[each.name] in {int, float, str}:
+                assert re.search(rf"{name} \S+ [^[]*\[default: {re.escape(str(each.default))}\]", shown), name
+
+
+def test_a_field_that_is_replaced_is_the_only_one_that_is_printed() -> None:
+    assert options_of(replace(TrainingSettings(), seed=5)) == ["--seed", "5"]

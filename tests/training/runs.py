@@ -1,0 +1,60 @@
+"""Runs on a small text, for the tests of whole runs."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from unrolled.text.settings import TextSettings
+from unrolled.training.events import Event, Finished, Stopped, Validated
+from unrolled.training.run import run
+from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+
+SETTINGS = Settings(
+    TextSettings(min_count=2),
+    ModelSettings(hidden=8, embedding=5),
+    TrainingSettings(epochs=2.5, batch=8, window=16, learning_rate=0.02, threads=1),
+)
+
+
+def settings(*, text: Any = None, model: Any = None, training: Any = None) -> Settings:
+    """SETTINGS, except for the fields that are given."""
+    return Settings(
+        replace(SETTINGS.text, **(text or {})),
+        replace(SETTINGS.model, **(model or {})),
+        replace(SETTINGS.training, **(training or {})),
+    )
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    """The question that a run asks after each step, answered with yes at the last of so many."""
+    answers = iter([False] * (steps - 1) + [True])
+    return lambda: next(answers)
+
+
+def all_of(events: Iterator[Event]) -> tuple[Finished | Stopped, list[Validated]]:
+    """How a run ended, and its validations."""
+    seen = list(events)
+    assert isinstance(seen[-1], Finished | Stopped)
+    return seen[-1], [event for event in seen if isinstance(event, Validated)]
+
+
+def train(corpus: Path, out: Path, wanted: Settings = SETTINGS, **options: Any) -> tuple[Finished, list[Validated]]:
+    """A run to its end."""
+    end, validations = all_of(run([corpus], out, wanted, **options))
+    assert isinstance(end, Finished)
+    return end, validations
+
+
+def config_of(out: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def log_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def weights_of(out: Path) -> bytes:
+    return (out / "model.safetensors").read_bytes()

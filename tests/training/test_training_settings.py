@@ -1,0 +1,113 @@
+"""Settings refuse what cannot be meant, and fill in what was left open."""
+
+import math
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+
+from unrolled import ModelSettings, TrainingSettings
+from unrolled.errors import UsageError
+from unrolled.settings import options_of
+from unrolled.text.settings import TextSettings
+from unrolled.training.optimizers import MAKERS
+from unrolled.training.settings import OPTIMIZERS
+
+
+def message_of(settings: type, **options: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        settings(**options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "lst"}, 'cell is "lst": choose one of tanh, relu, sigmoid, gru, gru_reset_before, lstm'),
+        ({"hidden": 0}, "hidden is 0: give a whole number of at least 1"),
+        ({"embedding": -1}, "embedding is -1: give a whole number of at least 1"),
+        ({"layers": 0}, "layers is 0: give a whole number of at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0: give a share of at least 0 and below 1"),
+        ({"dropout": -0.1}, "dropout is -0.1: give a share of at least 0 and below 1"),
+        ({"dropout": math.nan}, "dropout is nan: give a share of at least 0 and below 1"),
+        (
+            {"tied": True, "hidden": 8, "embedding": 9},
+            "tied weights need equal sizes: embedding is 9, hidden is 8",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    assert message_of(ModelSettings, **options) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 1, "minutes": 1}, "epochs, minutes and anneal exclude each other: give one of them"),
+        ({"epochs": 1, "anneal": "1:9"}, "epochs, minutes and anneal exclude each other: give one of them"),
+        ({"minutes": 1, "anneal": "1:9"}, "epochs, minutes and anneal exclude each other: give one of them"),
+        ({"epochs": 0}, "epochs is 0: give a number above 0"),
+        ({"epochs": math.nan}, "epochs is nan: give a number above 0"),
+        ({"minutes": -1}, "minutes is -1: give a number above 0"),
+        ({"minutes": math.inf}, "minutes is inf: give a number above 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0: give a number above 0"),
+        ({"batch": 0}, "batch is 0: give a whole number of at least 1"),
+        ({"window": -3}, "window is -3: give a whole number of at least 1"),
+        ({"threads": 0}, "threads is 0: give a whole number of at least 1"),
+        ({"clip": -1.0}, "clip is -1.0: give a norm above 0, or 0 to leave gradients as they are"),
+        ({"clip": math.inf}, "clip is inf: give a norm above 0, or 0 to leave gradients as they are"),
+        ({"seed": -1}, "seed is -1: give a whole number from 0 to 2^63 - 1"),
+        ({"seed": 2**63}, f"seed is {2**63}: give a whole number from 0 to 2^63 - 1"),
+        ({"optimizer": "adam"}, 'optimizer is "adam": choose one of adamw, sgd, momentum, rmsprop, adagrad'),
+        ({"engine": "steam"}, 'engine is "steam": choose one of auto, portable'),
+    ],
+)
+def test_training_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    assert message_of(TrainingSettings, **options) == message
+
+
+def test_sizes_are_filled_in_by_unit_and_by_each_other() -> None:
+    assert ModelSettings(hidden=5).sizes_for("word") == (5, 5)
+    assert ModelSettings(hidden=5, embedding=3).sizes_for("word") == (5, 3)
+    assert ModelSettings(embedding=3, tied=True).sizes_for("word") == (3, 3)
+    for unit in ("word", "char", "bpe"):
+        hidden, embedding = ModelSettings().sizes_for(unit)
+        assert hidden == embedding >= 100
+        assert ModelSettings(embedding=3).sizes_for(unit) == (hidden, 3)
+        batch, window = TrainingSettings().sizes_for(unit)
+        assert min(batch, window) > 1
+        assert TrainingSettings(batch=3).sizes_for(unit) == (3, window)
+        assert TrainingSettings(window=4).sizes_for(unit) == (batch, 4)
+
+
+def test_each_optimizer_has_its_own_rate() -> None:
+    assert OPTIMIZERS.keys() == MAKERS.keys() == {"adamw", "sgd", "momentum", "rmsprop", "adagrad"}
+    for name, rate in OPTIMIZERS.items():
+        assert TrainingSettings(optimizer=name).highest_rate == rate
+        assert TrainingSettings(optimizer=name, learning_rate=0.5).highest_rate == 0.5
+
+
+@pytest.mark.parametrize("group", [TextSettings, ModelSettings, TrainingSettings])
+def test_every_field_is_frozen_and_explained(group: type) -> None:
+    settings = group()
+    for each in fields(settings):
+        assert len(each.metadata["help"]) > 5, each.name
+        with pytest.raises(FrozenInstanceError):
+            setattr(settings, each.name, None)
+    assert options_of(settings) == []
+
+
+def test_options_name_what_differs_from_the_default_and_are_quoted() -> None:
+    assert options_of(ModelSettings(cell="gru", tied=True, dropout=0.25)) == [
+        *("--cell", "gru"),
+        "--tied",
+        *("--dropout", "0.25"),
+    ]
+    assert options_of(TextSettings(validation="my file's.txt", min_count=2)) == [
+        *("--min-count", "2"),
+        *("--validation", "'my file'\"'\"'s.txt'"),
+    ]
+    assert options_of(TrainingSettings(minutes=1e-05, learning_rate=0.1 + 0.2)) == [
+        *("--minutes", "1e-05"),
+        *("--learning-rate", "0.30000000000000004"),
+    ]
