@@ -15,7 +15,15 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1:00"), (65, "1:05"), (119.6, "2:00"), (3599.6, "1:00:00"), (7261, "2:01:01")],
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1:00"),
+        (65, "1:05"),
+        (119.6, "2:00"),
+        (3599.6, "1:00:00"),
+        (7261, "2:01:01"),
+    ],
 )
 def test_a_time_for_people(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
