@@ -167,6 +167,7 @@ MACHINES = {
     "half the speed near the end": Machine(3, lambda step, now: 0.05 if now < 165 else 0.1),
     "somebody else in waves": Machine(3, lambda step, now: 0.15 if int(now / 7) % 2 else 0.05),
     "long validations": Machine(3, lambda step, now: 0.05, validation=9.0, steps_a_pass=500),
+    "half the time for validations": Machine(3, lambda step, now: 0.05, validation=20.0, steps_a_pass=400, guess=400),
     "never a whole pass": Machine(3, lambda step, now: 0.05, validation=6.0, steps_a_pass=10**6, guess=120),
     "long steps": Machine(1, lambda step, now: 0.9, validation=3.0, guess=3.7),
     "short": Machine(0.25, lambda step, now: 0.01, validation=0.05),
