@@ -68,6 +68,8 @@ def test_debug_shows_the_traceback_and_the_same_line(unrolled: Call, tmp_path: P
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "not enough memory: take a smaller model, batch or text"),
+        (RuntimeError("CUDA out of memory. Tried"), 1, "not enough memory: take a smaller model, batch or text"),
+        (RuntimeError("broken"), 1, "unexpected RuntimeError: broken: please report it with the output of --debug"),
         (ZeroDivisionError("by\nzero"), 1, "unexpected ZeroDivisionError: by zero: please report it with the output"),
         (OSError(errno.EIO, "Input/output error", "disk"), 1, "disk: Input/output error: check the path and the disk"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1, "input or output: No space left on device: check the"),

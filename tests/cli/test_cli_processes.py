@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,9 +149,8 @@ def test_a_signal_saves_says_how_to_go_on_and_going_on_works(
         assert running.stdout is not None
         assert running.stdout.read() == ""
     assert re.match(r"stopped +after \d+ steps; my model can be used as it is$", said[-2])
-    assert said[-1] == f"resume with {PROGRAM} train corpus.txt --out 'my model' --resume\n".replace(
-        str(PROGRAM), "unrolled" if shutil.which("unrolled") == str(PROGRAM) else str(PROGRAM)
-    )
+    program = "unrolled" if shutil.which("unrolled") == str(PROGRAM) else shlex.quote(str(PROGRAM))
+    assert said[-1] == f"resume with {program} train corpus.txt --out 'my model' --resume\n"
     if number == signal.SIGTERM:
         return
     steps = int(said[-2].split()[2].replace(",", ""))
@@ -171,6 +171,16 @@ def _end_early(directory: Path, plan: str) -> None:
     found = model_directory.load_training(directory)
     assert found is not None
     model_directory.save_training(directory, state={**found[0], "plan": plan}, tensors=found[1])
+
+
+@pytest.mark.slow
+def test_a_command_of_given_minutes_takes_as_long(process: Call, tiny_text: str, tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text(tiny_text * 20, encoding="utf-8")
+    began = time.monotonic()
+    command = f'unrolled train "$1" --out "$2" {SMALL} --minutes 0.4'
+    outcome = process(command, tmp_path / "corpus.txt", tmp_path / "model")
+    assert outcome.status == 0, outcome.errors
+    assert 0.95 * 24 < time.monotonic() - began < 1.05 * 24
 
 
 def test_the_demo_prints_commands_that_work_as_printed(process: Call, unrolled: Call, tmp_path: Path) -> None:

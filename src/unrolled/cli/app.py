@@ -116,7 +116,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError):
         where = error.filename or "input or output"
         return _failed(f"{where}: {error.strerror or error}: check the path and the disk", 1)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):  # torch's own
         return _failed("not enough memory: take a smaller model, batch or text", 1)
     return _failed(f"unexpected {type(error).__name__}: {error}: please report it with the output of --debug", 1)
 
