@@ -34,7 +34,7 @@ class ShapeError(UnrolledError, ValueError):
 
 
 class EngineError(UnrolledError):
-    """An engine that does not exist, is not available here, or cannot do what was asked."""
+    """An engine that is not available here, or cannot do what was asked."""
 
 
 class GradientCheckError(UnrolledError, AssertionError):

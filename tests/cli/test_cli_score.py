@@ -146,7 +146,7 @@ def test_wrong_paths_and_options_are_one_line(
     assert unrolled("score", model, "--unknown", "maybe").error(2) == (
         'unknown is "maybe": choose one of score, skip, error'
     )
-    assert unrolled("score", model, "--engine", "steam").error(1).startswith('engine "steam" is not known: choose')
+    assert unrolled("score", model, "--engine", "steam").error(2).startswith('engine "steam" is not known: choose')
 
 
 # A progress bar that must not swallow results

@@ -6,7 +6,7 @@ import torch
 
 from unrolled import engines
 from unrolled.engines.portable import Portable
-from unrolled.errors import EngineError
+from unrolled.errors import EngineError, UsageError
 
 
 class Other(Portable):
@@ -63,7 +63,7 @@ def test_registering_again_replaces_the_engine() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     engines.register("other", Other)
-    with pytest.raises(EngineError, match=r'^engine "fast" is not known: choose one of auto, portable, other$'):
+    with pytest.raises(UsageError, match=r'^engine "fast" is not known: choose one of auto, portable, other$'):
         engines.get("fast")
 
 

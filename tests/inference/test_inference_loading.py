@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from unrolled import LanguageModel
-from unrolled.errors import EngineError, ModelDirectoryError, TokenizerError, UsageError
+from unrolled.errors import ModelDirectoryError, TokenizerError, UsageError
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -189,7 +189,7 @@ def test_weights_come_in_the_dtype_asked_for(tiny_model: Callable[[str], Path]) 
 
 def test_the_engine_is_the_one_asked_for(tiny_model: Callable[[str], Path]) -> None:
     assert LanguageModel.load(str(tiny_model("char")), engine="portable").engine.name == "portable"
-    with pytest.raises(EngineError, match='engine "steam" is not known: choose one of auto, portable'):
+    with pytest.raises(UsageError, match='engine "steam" is not known: choose one of auto, portable'):
         LanguageModel.load(tiny_model("char"), engine="steam")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from unrolled import cells
-from unrolled.errors import EngineError, ShapeError, UsageError
+from unrolled.errors import ShapeError, UsageError
 from unrolled.nn import Recurrent
 
 T, B, I, H = 5, 3, 2, 4  # noqa: E741 - letters of the equations
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_named(arguments: dict[str, Any], message: str) -> 
 
 
 def test_an_engine_is_looked_up_when_it_is_used() -> None:
-    with pytest.raises(EngineError, match='engine "warp" is not known'):
+    with pytest.raises(UsageError, match='engine "warp" is not known'):
         make(engine="warp")(draw(1, T, B, I))
 
 

@@ -87,4 +87,5 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
         return []
     if isinstance(value, list):
         value = ", ".join(str(item) for item in value)
-    return [(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value)]
+    is_count = isinstance(value, int) and not isinstance(value, bool) and not name.endswith("seed")
+    return [(name, f"{value:,}" if is_count else value)]

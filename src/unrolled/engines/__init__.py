@@ -18,7 +18,7 @@ from unrolled.engines.contract import (
 )
 from unrolled.engines.portable import Portable
 from unrolled.engines.sampling import Sampling
-from unrolled.errors import EngineError
+from unrolled.errors import EngineError, UsageError
 
 __all__ = [
     "Engine",
@@ -59,10 +59,11 @@ def get(name: str = "auto") -> Engine:
     """The engine of that name, or with "auto" the fastest that can run here.
 
     Raises:
-        EngineError: no engine has that name, or it cannot run here.
+        UsageError: no engine has that name.
+        EngineError: it cannot run here.
     """
     if name not in {"auto", *_makers}:
-        raise EngineError(f'engine "{name}" is not known: choose one of auto, {", ".join(_makers)}')
+        raise UsageError(f'engine "{name}" is not known: choose one of auto, {", ".join(_makers)}')
     if name not in _made:
         _made[name] = _fastest() if name == "auto" else _makers[name]()
     return _made[name]

@@ -53,8 +53,8 @@ class LanguageModel:
 
         Raises:
             ModelDirectoryError: the folder is missing, damaged, or not a language model.
-            EngineError: the engine is not known or cannot run here.
-            UsageError: dtype is neither of the two.
+            EngineError: the engine cannot run here.
+            UsageError: no such engine, or dtype is neither of the two.
         """
         check_choice("dtype", dtype, ("float32", "float64"))
         files = model_directory.load(Path(directory))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unrolled import metrics
 from unrolled.inference.evaluation_text import Ids, without_blank_lines
 from unrolled.text.batches import SentenceReader, StreamReader
@@ -18,6 +20,8 @@ from unrolled.training.settings import TrainingSettings
 TextReader = StreamReader | SentenceReader
 VALIDATION_STREAMS = 64
 """Most streams into which the validation text is cut, so that it is read quickly."""
+VALIDATION_TOKENS = 200_000
+"""Most tokens of the validation text that are read after each pass, so that a long text leaves time for training."""
 SHORTEST_STREAM = 500
 """Fewest tokens of such a stream: a stream starts without memory, which costs a little at its start."""
 
@@ -31,7 +35,7 @@ class TrainingData:
         tokenizer: made from the training part alone.
         training, validation: readers of those parts.
         report: what a person wants to know of it.
-        validation_characters: of the validation part, as far as it is read.
+        validation_tokens, validation_characters: of the validation part that counts, whether it is read or not.
         uniform, unigram: losses of the two baselines on the validation part, in nats per token.
     """
 
@@ -40,6 +44,7 @@ class TrainingData:
     training: TextReader
     validation: TextReader
     report: DataReport
+    validation_tokens: int
     validation_characters: int
     uniform: float
     unigram: float
@@ -53,11 +58,16 @@ class TrainingData:
                 "no word of the training part is unknown, so that nothing can be learnt about the unknown words of the "
                 "validation part: --min-count 2 would help"
             )
+        if self.validation.tokens < self.validation_tokens:
+            notes.append(
+                f"validation while training reads the first {self.validation.tokens:,} of {self.validation_tokens:,} "
+                "tokens; unrolled evaluate reads them all"
+            )
         return tuple(notes)
 
     def validation_bits_per_character(self, loss: float) -> float:
         """Bits per character of the validation text at a loss in nats per token."""
-        return metrics.bits_per_character(loss * self.validation.tokens, self.validation_characters)
+        return metrics.bits_per_character(loss * self.validation_tokens, self.validation_characters)
 
 
 def prepare(sources: Sequence[str | Path], settings: TextSettings, training: TrainingSettings) -> TrainingData:
@@ -77,11 +87,12 @@ def with_tokenizer(
     """Make parts that have been read ready with a tokenizer that exists."""
     ids: dict[str, Ids] = {name: tokenizer.encode(part.text) for name, part in parts.items()}
     batch, window = training.sizes_for(settings.unit)
-    streams = max(1, min(VALIDATION_STREAMS, len(ids["validation"]) // SHORTEST_STREAM))
-    readers = {
-        name: _reader(ids[name], tokenizer, settings.read, batch_size=batch_size, window=window, seed=training.seed)
-        for name, batch_size in (("train", batch), ("validation", streams))
-    }
+    shown = _first_lines(ids["validation"], tokenizer.end_of_line_id)
+    streams = max(1, min(VALIDATION_STREAMS, len(shown) // SHORTEST_STREAM))
+    train_reader, validation_reader = (
+        _reader(part, tokenizer, settings.read, batch_size=batch_size, window=window, seed=training.seed)
+        for part, batch_size in ((ids["train"], batch), (shown, streams))
+    )
     report, validation_text = data_report(parts, ids, tokenizer), parts["validation"].text
     if settings.read == "sentences":
         end = tokenizer.end_of_line_id
@@ -90,13 +101,22 @@ def with_tokenizer(
     return TrainingData(
         parts,
         tokenizer,
-        readers["train"],
-        readers["validation"],
+        train_reader,
+        validation_reader,
         report,
+        len(ids["validation"]),
         len(validation_text),
         metrics.uniform_baseline(tokenizer.vocabulary_size),
         metrics.unigram_baseline(ids["train"], ids["validation"], tokenizer.vocabulary_size),
     )
+
+
+def _first_lines(ids: Ids, end_of_line_id: int) -> Ids:
+    """As many whole lines as fit into VALIDATION_TOKENS; if not even one does, so much of it."""
+    if len(ids) <= VALIDATION_TOKENS:
+        return ids
+    ends = np.flatnonzero(ids[:VALIDATION_TOKENS] == end_of_line_id)
+    return ids[: ends[-1] + 1] if len(ends) else ids[:VALIDATION_TOKENS]
 
 
 def _reader(ids: Ids, tokenizer: Tokenizer, read: str, *, batch_size: int, window: int, seed: int) -> TextReader:
