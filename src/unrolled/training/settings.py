@@ -11,7 +11,7 @@ from unrolled.errors import UsageError
 from unrolled.settings import check_choice, option
 from unrolled.text.settings import TextSettings
 
-OPTIMIZERS = {"adamw": 0.01, "sgd": 1.0, "momentum": 0.2, "rmsprop": 0.001, "adagrad": 0.02}
+OPTIMIZERS = {"adamw": 0.01, "sgd": 10.0, "momentum": 1.0, "rmsprop": 0.005, "adagrad": 0.05}
 """Optimizers by name, each with its default learning rate."""
 
 
