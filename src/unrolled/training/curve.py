@@ -36,7 +36,7 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
     axes.set_ylabel("loss (nats per token)")
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    axes.legend(framealpha=1, edgecolor="none")
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
