@@ -111,6 +111,17 @@ def test_a_cell_that_contradicts_itself_is_refused(cell: Cell, complaint: str) -
     assert cell.name not in cells.names()
 
 
+@pytest.mark.parametrize("missing", ["late_operand", "late_operand_backward"])
+def test_a_late_cell_without_its_methods_is_not_registered(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Half(type(cells.get("gru_reset_before"))):  # type: ignore[misc]  # a class that is found at run time
+        name = "half"
+
+    cells.register(Half())
+    monkeypatch.setattr(Half, missing, getattr(Cell, missing))
+    with pytest.raises(UsageError, match=rf"^cell half: it names late gates .* so it has to define {missing}$"):
+        cells.register(Half())
+
+
 def test_a_late_cell_without_its_operand_says_what_is_missing() -> None:
     cell = Leaky()
     with pytest.raises(NotImplementedError, match=r"does not define late_operand$"):

@@ -13,6 +13,7 @@ import pytest
 
 from unrolled.cli import STARTED, console
 from unrolled.cli import train as verb
+from unrolled.training import output as output_module
 from unrolled.training import run as run_module
 from unrolled.training.loop import train_steps
 
@@ -24,7 +25,7 @@ FEW = (*SMALL, "--epochs", 0.2)
 @pytest.fixture(autouse=True)
 def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than training so small a network."""
-    monkeypatch.setattr(run_module, "draw_curve", lambda records, **_: b"no picture")
+    monkeypatch.setattr(output_module, "draw_curve", lambda records, **_: b"no picture")
 
 
 def weights_of(out: Path) -> bytes:

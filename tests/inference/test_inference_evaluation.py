@@ -6,13 +6,11 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from unrolled import LanguageModel
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
-from unrolled.inference.evaluation_text import find_text, without_blank_lines
-from unrolled.text import TextSettings, train_tokenizer
+from unrolled.inference.evaluation_text import find_text
 
 from .by_hand import config_of, token_log_probabilities
 
@@ -94,15 +92,6 @@ def test_json_has_these_keys_and_no_others(tiny_model: Callable[[str], Path]) ->
         "unknown_rate",
         "tokens_per_second",
     ]
-
-
-def test_without_blank_lines_keeps_text_and_ids_together() -> None:
-    tokenizer = train_tokenizer("a b\nb\n", TextSettings())
-    text = "\na b\n \n\nb\n"
-    ids = tokenizer.encode(text)
-    kept, kept_ids = without_blank_lines(text, ids, tokenizer.end_of_line_id)
-    assert kept == "a b\nb\n"
-    np.testing.assert_array_equal(kept_ids, tokenizer.encode(kept))
 
 
 # The text that training split off

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from unrolled.errors import CorpusError, UsageError
-from unrolled.text import Batch, SentenceReader, StreamReader
+from unrolled.text import Batch, SentenceReader, StreamReader, TextSettings, train_tokenizer
+from unrolled.text.batches import without_blank_lines
 
 END = 7
 Ids = NDArray[np.int32]
@@ -169,3 +170,12 @@ def test_what_cannot_be_read() -> None:
             StreamReader(wrong, end_of_line_id=END, batch_size=1, window=3)
         with pytest.raises(CorpusError, match="cannot be read"):
             SentenceReader(wrong, end_of_line_id=END, batch_size=1, seed=0)
+
+
+def test_without_blank_lines_keeps_text_and_ids_together() -> None:
+    tokenizer = train_tokenizer("a b\nb\n", TextSettings())
+    text = "\na b\n \n\nb\n"
+    ids = tokenizer.encode(text)
+    kept, kept_ids = without_blank_lines(text, ids, tokenizer.end_of_line_id)
+    assert kept == "a b\nb\n"
+    np.testing.assert_array_equal(kept_ids, tokenizer.encode(kept))

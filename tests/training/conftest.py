@@ -15,4 +15,4 @@ def corpus(tmp_path: Path, tiny_text: str) -> Path:
 @pytest.fixture
 def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than training a small network: leave it to the tests that look at it."""
-    monkeypatch.setattr("unrolled.training.run.draw_curve", lambda records, **_: b"no picture")
+    monkeypatch.setattr("unrolled.training.output.draw_curve", lambda records, **_: b"no picture")

@@ -11,7 +11,7 @@ import pytest
 from unrolled import LanguageModel, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.text.settings import TextSettings
-from unrolled.training import run as run_module
+from unrolled.training import output as output_module
 from unrolled.training.data import prepare
 from unrolled.training.events import Finished, Progress, Stopped, Validated
 from unrolled.training.run import run
@@ -92,7 +92,7 @@ def test_stopping_at_the_very_last_step_leaves_only_the_rest(corpus: Path, tmp_p
 def test_a_run_killed_after_it_was_resumed_goes_back_to_where_it_was_stopped(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "SECONDS_BETWEEN_SAVES", -1.0)  # every improvement is written at once
+    monkeypatch.setattr(output_module, "SECONDS_BETWEEN_SAVES", -1.0)  # every improvement is written at once
     undisturbed, expected = train(corpus, tmp_path / "undisturbed")
     out = tmp_path / "killed"
     stop(corpus, out, SETTINGS, after=expected[0].step + 2)

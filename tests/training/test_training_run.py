@@ -18,6 +18,7 @@ from unrolled import LanguageModel, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, TrainingError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.text.report import DataReport
+from unrolled.training import output as output_module
 from unrolled.training import run as run_module
 from unrolled.training.curve import draw_curve
 from unrolled.training.data import prepare
@@ -261,10 +262,12 @@ class Clock:
 def test_a_run_of_minutes_is_repeated_by_the_plan_that_it_made(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "time", Clock())
+    clock = Clock()
+    for module in (run_module, output_module):
+        monkeypatch.setattr(module, "time", clock)
     timed, expected = train(corpus, tmp_path / "timed", settings(training={"epochs": None, "minutes": 0.5}))
     monkeypatch.undo()
-    monkeypatch.setattr(run_module, "draw_curve", lambda records, **_: b"")
+    monkeypatch.setattr(output_module, "draw_curve", lambda records, **_: b"")
     words = timed.repeat.split()
     plan = words[words.index("--anneal") + 1]
     schedule = schedule_from_plan(0.02, plan)

@@ -18,7 +18,7 @@ def register(cell: Cell) -> Cell:
     """Make a cell known under its name; returns the cell.
 
     Raises:
-        UsageError: the name is taken by another class, or gates, state, apart and late contradict each other.
+        UsageError: the name is taken by another class, or gates, state, apart, late and methods contradict each other.
     """
     taken = _registry.get(cell.name)
     if taken is not None and type(taken) is not type(cell):
@@ -31,6 +31,9 @@ def register(cell: Cell) -> Cell:
         raise UsageError(f"cell {cell.name}: apart gates {cell.apart} must be among the gates that are not late")
     if not cell.state:
         raise UsageError(f"cell {cell.name}: state must name at least the output")
+    for name in ("late_operand", "late_operand_backward"):
+        if cell.late and getattr(type(cell), name) is getattr(Cell, name):
+            raise UsageError(f"cell {cell.name}: it names late gates {cell.late}, so it has to define {name}")
     _registry[cell.name] = cell
     return cell
 

@@ -14,6 +14,7 @@ import typer
 
 from unrolled.cli import evaluate, generate
 from unrolled.cli.console import program, say
+from unrolled.cli.score import show
 from unrolled.cli.train import train
 from unrolled.settings import options_of
 from unrolled.text.corpus import EMBEDDED
@@ -47,10 +48,10 @@ def verb(
     _announce(f"{unrolled} evaluate {folder}")
     evaluate.verb(out)
     for name, sentence in zip(("first.txt", "second.txt"), SENTENCES, strict=True):
-        path = out / name
-        path.write_text("".join(line + "\n" for line in _with_permutations(sentence)), encoding="utf-8")
+        path, lines = out / name, _with_permutations(sentence)
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         _announce(f"{unrolled} score {folder} {shlex.quote(str(path))} --sort")
-        _compare(out, path, sentence)
+        _compare(out, lines)
     _announce(f'{unrolled} generate {folder} --prompt "The" --max-tokens 60 --temperature 0.7 --seed 1')
     generate.verb(out, prompt="The", max_tokens=60, temperature=0.7, seed=1)
     say(f"\nEverything lies in {out.absolute()}: the model, log.jsonl, and the loss curve in curve.png. Try next:")
@@ -80,12 +81,12 @@ def _with_permutations(sentence: str) -> list[str]:
     return lines
 
 
-def _compare(directory: Path, path: Path, sentence: str) -> None:
+def _compare(directory: Path, lines: list[str]) -> None:
+    """Score the lines, show the most probable first, and say where the first of them came out."""
     from unrolled.inference import LanguageModel
 
-    scores = LanguageModel.load(directory).score(path.read_text(encoding="utf-8").splitlines())
-    ranked = sorted(scores, key=lambda score: -score.log_probability)
+    ranked = sorted(LanguageModel.load(directory).score(lines), key=lambda score: -score.log_probability)
     for score in ranked:
-        print(f"{score.log_probability:.4f}\t{score.perplexity:.4f}\t{score.text}")
-    place = [score.text for score in ranked].index(sentence) + 1
+        show(score)
+    place = [score.text for score in ranked].index(lines[0]) + 1
     say(f"the sensible order is number {place} of {len(ranked)}")

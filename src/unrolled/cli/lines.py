@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from unrolled.errors import CorpusError
+from unrolled.text.corpus import GZIP, STANDARD_INPUT
 
-GZIP = b"\x1f\x8b"
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -21,7 +21,7 @@ def read_lines(source: str) -> Iterator[str]:
     Raises:
         CorpusError: no such file, or bytes that are not UTF-8; names file, line and byte offset.
     """
-    name = "standard input" if source == "-" else source
+    name = "standard input" if source == STANDARD_INPUT else source
     offset = 0
     try:
         with _opened(source) as stream:
@@ -41,7 +41,7 @@ def read_lines(source: str) -> Iterator[str]:
 
 @contextmanager
 def _opened(source: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    if source != "-":
+    if source != STANDARD_INPUT:
         with Path(source).open("rb") as file:
             yield _decompressed(file)
         return

@@ -52,7 +52,7 @@ def verb(
         if sort:
             results = iter(sorted(results, key=lambda score: -score.log_probability))
         for score in results:
-            _show(score, as_json=as_json)
+            show(score, as_json=as_json)
 
 
 def _counted(scores: "Iterator[Score]", bar: ProgressBar) -> "Iterator[Score]":
@@ -64,7 +64,8 @@ def _counted(scores: "Iterator[Score]", bar: ProgressBar) -> "Iterator[Score]":
         say("there are no lines: nothing to score")
 
 
-def _show(score: "Score", *, as_json: bool) -> None:
+def show(score: "Score", *, as_json: bool = False) -> None:
+    """Print a line's score and, where there are any, its tokens' scores."""
     if as_json:
         print_json(score.as_dict())
         return

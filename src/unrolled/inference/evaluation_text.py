@@ -1,18 +1,13 @@
-"""Finding the text that a model is to be evaluated on, and what of it counts."""
+"""Finding the text that a model is to be evaluated on."""
 
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.settings import check_choice
 from unrolled.text.corpus import read_corpus
 from unrolled.text.settings import ERRORS
 from unrolled.text.split import find_part
-
-Ids = npt.NDArray[np.integer[Any]]
 
 
 def find_text(
@@ -50,17 +45,3 @@ def find_text(
         raise UsageError(f'part is "{part}": this model has {", ".join(parts)}')
     found = find_part(parts[part], sources or None, **as_trained)
     return found.text, f"{part} part of {', '.join(found.sources)}"
-
-
-def without_blank_lines(text: str, ids: Ids, end_of_line_id: int) -> tuple[str, Ids]:
-    """Text and ids without the lines that have no token but their end: what reading line by line makes of them.
-
-    Args:
-        text: lines, each with its end.
-        ids: (N,) its tokens.
-        end_of_line_id: what divides the lines.
-    """
-    lengths = np.diff(np.flatnonzero(ids == end_of_line_id), prepend=-1)
-    lines = text.removesuffix("\n").split("\n")
-    kept = "".join(line + "\n" for line, length in zip(lines, lengths, strict=True) if length > 1)
-    return kept, ids[np.repeat(lengths > 1, lengths)]

@@ -13,11 +13,11 @@ from unrolled import engines, metrics, model_directory
 from unrolled.engines import Engine, LanguageModelWeights, Sampling
 from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.inference import generation, scoring
-from unrolled.inference.evaluation_text import Ids, without_blank_lines
 from unrolled.inference.network import weights_from
 from unrolled.inference.results import Evaluation, Score, TokenScore, evaluation_of
 from unrolled.inference.scoring import BATCH_SIZE, LINES_AT_ONCE
 from unrolled.settings import check_choice
+from unrolled.text.batches import Ids, without_blank_lines
 from unrolled.text.settings import UNITS
 from unrolled.text.tokenizer import Tokenizer
 

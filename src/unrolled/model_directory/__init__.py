@@ -20,18 +20,16 @@ from unrolled.errors import ModelDirectoryError
 from unrolled.model_directory.commits import commit, read_committed, remove_committed
 from unrolled.model_directory.files import from_json, system_errors_explained, to_json
 from unrolled.model_directory.log import append_log, clear_log, read_log
-from unrolled.model_directory.manifest import FORMAT_VERSION, MANIFEST
+from unrolled.model_directory.manifest import MANIFEST
 from unrolled.model_directory.tensors import STATE_DTYPES, WEIGHT_DTYPES, Array, from_safetensors, to_safetensors
 
 __all__ = [
-    "FORMAT_VERSION",
     "ModelFiles",
     "append_log",
     "clear_run",
     "clear_training",
     "has_model",
     "load",
-    "load_config",
     "load_training",
     "read_log",
     "save",
@@ -103,12 +101,6 @@ def load(directory: AnyPath) -> ModelFiles:
         tensors=from_safetensors(contents[_WEIGHTS], folder / _WEIGHTS, dtypes=WEIGHT_DTYPES),
         tokenizer_json=_decoded(contents[_TOKENIZER], folder / _TOKENIZER),
     )
-
-
-def load_config(directory: AnyPath) -> dict[str, Any]:
-    """Read and verify config.json alone, fast however large the model is; raises as `load` does."""
-    folder = _model_folder(directory)
-    return from_json(read_committed(folder, (_CONFIG,), file_format=_MODEL)[_CONFIG], folder / _CONFIG)
 
 
 def save_training(directory: AnyPath, *, state: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:

@@ -6,12 +6,15 @@ first input is an end-of-line token. What only fills up a batch lies beyond `len
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import CorpusError, UsageError
 
+Ids = NDArray[np.integer[Any]]
+BLANK = 1  # tokens of a line that has nothing but its end
 LONG_LINE = 2000
 
 
@@ -61,7 +64,7 @@ class StreamReader:
         UsageError: batch_size or window is below 1.
     """
 
-    def __init__(self, ids: NDArray[np.integer], *, end_of_line_id: int, batch_size: int, window: int) -> None:
+    def __init__(self, ids: Ids, *, end_of_line_id: int, batch_size: int, window: int) -> None:
         _check_at_least_one(batch_size=batch_size, window=window)
         self.tokens = _check_tokens(ids)
         self.window = min(window, self.tokens)
@@ -117,16 +120,15 @@ class SentenceReader:
         UsageError: batch_size is below 1.
     """
 
-    def __init__(self, ids: NDArray[np.integer], *, end_of_line_id: int, batch_size: int, seed: int) -> None:
+    def __init__(self, ids: Ids, *, end_of_line_id: int, batch_size: int, seed: int) -> None:
         _check_at_least_one(batch_size=batch_size)
         _check_tokens(ids)
         if ids[-1] != end_of_line_id:
             ids = np.append(ids, end_of_line_id)
         self._ids = _after_end_of_line(ids, end_of_line_id)
-        ends = np.flatnonzero(ids == end_of_line_id) + 1
-        starts = np.concatenate([[0], ends[:-1]])
-        is_blank = ends - starts == 1
-        self._starts, self._lengths = starts[~is_blank], (ends - starts)[~is_blank]
+        lengths = _line_lengths(ids, end_of_line_id)
+        is_blank = lengths == BLANK
+        self._starts, self._lengths = (np.cumsum(lengths) - lengths)[~is_blank], lengths[~is_blank]
         self._seed = seed
         self.blank_lines, self.lines = int(is_blank.sum()), len(self._starts)
         if not self.lines:
@@ -160,6 +162,25 @@ class SentenceReader:
             yield f"the longest line has {self._lengths.max():,} tokens: reading as a stream takes less memory"
 
 
+def without_blank_lines(text: str, ids: Ids, end_of_line_id: int) -> tuple[str, Ids]:
+    """Text and ids without the lines that `SentenceReader` leaves out.
+
+    Args:
+        text: lines, each with its end.
+        ids: (N,) its tokens.
+        end_of_line_id: what divides the lines.
+    """
+    lengths = _line_lengths(ids, end_of_line_id)
+    lines = text.removesuffix("\n").split("\n")
+    kept = "".join(line + "\n" for line, length in zip(lines, lengths, strict=True) if length > BLANK)
+    return kept, ids[np.repeat(lengths > BLANK, lengths)]
+
+
+def _line_lengths(ids: Ids, end_of_line_id: int) -> NDArray[np.int64]:
+    """Tokens of each line, its end included; ids end a line."""
+    return np.diff(np.flatnonzero(ids == end_of_line_id), prepend=-1)
+
+
 def _gather(
     ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -171,7 +192,7 @@ def _gather(
     return np.where(is_text, inputs, 0), np.where(is_text, targets, 0)
 
 
-def _after_end_of_line(ids: NDArray[np.integer], end_of_line_id: int) -> NDArray[np.int32]:
+def _after_end_of_line(ids: Ids, end_of_line_id: int) -> NDArray[np.int32]:
     """The text behind an end of line: entry n is the input from which token n is predicted."""
     return np.concatenate([[end_of_line_id], ids]).astype(np.int32)
 
@@ -180,7 +201,7 @@ def _unless_equal(lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
     return None if lengths.min() == lengths.max() else lengths
 
 
-def _check_tokens(ids: NDArray[np.integer]) -> int:
+def _check_tokens(ids: Ids) -> int:
     if ids.ndim != 1 or not ids.size:
         raise CorpusError(f"text: token ids of shape {ids.shape} cannot be read: give one or more in one row")
     return ids.size

@@ -21,7 +21,7 @@ from unrolled.text.settings import check_encoding
 EMBEDDED = ":embedded:"
 STANDARD_INPUT = "-"
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _HASHED_AT_ONCE = 1 << 20
 
@@ -135,7 +135,7 @@ def _bytes(file: str) -> bytes:
 
 
 def _decompress(name: str, data: bytes) -> bytes:
-    if not data.startswith(_GZIP):
+    if not data.startswith(GZIP):
         return data
     try:
         return gzip.decompress(data)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from unrolled import metrics
-from unrolled.inference.evaluation_text import Ids, without_blank_lines
-from unrolled.text.batches import SentenceReader, StreamReader
+from unrolled.text.batches import Ids, SentenceReader, StreamReader, without_blank_lines
 from unrolled.text.corpus import read_corpus
 from unrolled.text.report import DataReport, data_report
 from unrolled.text.settings import TextSettings

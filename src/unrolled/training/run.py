@@ -8,9 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,21 +16,17 @@ from unrolled import engines, metrics, model_directory
 from unrolled.errors import TrainingError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.nn import Dropout
-from unrolled.settings import options_of
 from unrolled.training import checkpoint, optimizers, resuming
 from unrolled.training.checks import check_directory, device_of
-from unrolled.training.curve import draw_curve
 from unrolled.training.data import TrainingData, prepare
 from unrolled.training.events import DataRead, Event, Finished, Prepared, Progress, Stopped, Validated
 from unrolled.training.loop import Position, Step, mean_loss, train_steps
 from unrolled.training.meter import Meter
-from unrolled.training.record import config_of
+from unrolled.training.output import Output
 from unrolled.training.schedule import Pacer, Schedule, schedule_from_plan, schedule_of_length
 from unrolled.training.settings import Settings
 
 DEFAULT_EPOCHS = 10
-SECONDS_BETWEEN_SAVES = 30.0
-"""Improved weights are written at most so often; they are always written at the end."""
 SECONDS_TO_FINISH = 2.0
 """What saving and drawing take after the last validation; a run of given minutes keeps so much time for them."""
 
@@ -93,8 +87,8 @@ class _Run:
             settings.model.layers,
             settings.model.tied,
         )
-        self.out, self.settings, self.data = out, settings, data
-        self.started = started - (saved.seconds if saved else 0.0)
+        self.settings, self.data = settings, data
+        self.output = Output(out, settings, self.shape, data, started - (saved.seconds if saved else 0.0))
         self.device = device_of(options)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.network = LanguageModelNetwork(
@@ -104,17 +98,14 @@ class _Run:
         self.optimizer = optimizers.make(options.optimizer, self.network.parameters(), options.highest_rate)
         self.schedule = self._schedule()
         self.position = Position()
-        self.best, self.best_tensors = math.inf, self.network.tensors()
-        self.last_saved = -math.inf
         self.meter = Meter(time.perf_counter)
         if saved is not None:
             self.position = checkpoint.restore(
                 saved.tensors, saved.steps, self.network, self.optimizer, self.generator, self.device
             )
-            self.best, self.best_tensors = saved.best, saved.best_tensors
+            self.output.keep(saved.best_tensors, saved.best)
             if saved.plan:
                 self.schedule = schedule_from_plan(options.highest_rate, saved.plan)
-        self.steps_before = self.position.steps
         self.pacer = self._pacer()
 
     def _move_to_device(self) -> None:
@@ -139,33 +130,36 @@ class _Run:
         minutes = self.settings.training.minutes
         if minutes is None:
             return None
-        deadline = self.started + 60 * minutes
+        deadline = self.output.started + 60 * minutes
         steps_a_pass = len(self.data.training)
         steps_a_validation = steps_a_pass * self.data.validation.tokens / self.data.training.tokens / 3  # no way back
         return Pacer(self.schedule, deadline, steps_a_pass, steps_a_validation, SECONDS_TO_FINISH, time.perf_counter)
 
     def prepared(self) -> Prepared:
         """What a person wants to know before the first step."""
-        shape = self.shape
-        sizes = f"{shape.layers} x {shape.hidden_size} {shape.cell}, embedding {shape.embedding_size}"
         return Prepared(
             engines.get(self.settings.training.engine).description(),
             str(self.device),
             self.network.parameter_count(),
-            sizes + (", tied" if shape.tied else ""),
+            self._description(),
             len(self.data.training),
             self.position.steps,
         )
+
+    def _description(self) -> str:
+        shape = self.shape
+        sizes = f"{shape.layers} x {shape.hidden_size} {shape.cell}, embedding {shape.embedding_size}"
+        return sizes + (", tied" if shape.tied else "")
 
     def events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Train to the end, or until asked to stop; where training breaks off, what did best so far is saved."""
         try:
             yield from self._events(should_stop)
         except TrainingError as error:
-            if math.isinf(self.best):
+            if math.isinf(self.output.best):
                 raise
-            self._save_model(finished=False)
-            raise TrainingError(f"{error}; the best weights so far are in {self.out}") from error
+            self.output.save(self.position.steps)
+            raise TrainingError(f"{error}; the best weights so far are in {self.output.folder}") from error
 
     def _events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
         if self.pacer is not None:
@@ -209,16 +203,16 @@ class _Run:
         return Progress(step.number, share, self.meter.loss, self.meter.tokens_per_second, left)
 
     def _log_training(self, step: Step) -> None:
-        record = {
-            "step": step.number,
-            "passes": step.number / len(self.data.training),
-            "training_loss": self.meter.take_mean(),
-            "learning_rate": step.rate,
-            "gradient_norm": step.gradient_norm,
-            "tokens_per_second": self.meter.tokens_per_second,
-            "seconds": time.perf_counter() - self.started,
-        }
-        model_directory.append_log(self.out, record)
+        self.output.log(
+            {
+                "step": step.number,
+                "passes": step.number / len(self.data.training),
+                "training_loss": self.meter.take_mean(),
+                "learning_rate": step.rate,
+                "gradient_norm": step.gradient_norm,
+                "tokens_per_second": self.meter.tokens_per_second,
+            }
+        )
 
     def _validate(self) -> Validated:
         began = time.perf_counter()
@@ -228,7 +222,7 @@ class _Run:
         steps = self.position.steps
         if not math.isfinite(loss):
             raise TrainingError(f"step {steps}: the validation loss is {loss}: give a lower --learning-rate")
-        improved = loss < self.best
+        improved = loss < self.output.best
         result = Validated(
             steps,
             steps / len(self.data.training),
@@ -237,85 +231,38 @@ class _Run:
             self.data.validation_bits_per_character(loss),
             improved,
         )
-        record = {
-            "step": steps,
-            "passes": result.passes,
-            "validation_loss": loss,
-            "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
-            "bits_per_character": result.bits_per_character,
-            "seconds": time.perf_counter() - self.started,
-        }
-        model_directory.append_log(self.out, record)
+        self.output.log(
+            {
+                "step": steps,
+                "passes": result.passes,
+                "validation_loss": loss,
+                "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
+                "bits_per_character": result.bits_per_character,
+            }
+        )
         if improved:
-            self.best, self.best_tensors = loss, self.network.tensors()
-            if time.perf_counter() - self.last_saved > SECONDS_BETWEEN_SAVES:
-                self._save_model(finished=False)
+            self.output.keep(self.network.tensors(), loss)
+            self.output.save_if_due(steps)
         self.meter.skip()
         return result
 
-    def _repeat(self) -> str:
-        """Options that repeat the run: what was left to defaults or to the clock is spelled out."""
-        settings, options = self.settings, self.settings.training
-        hidden, embedding = settings.model.sizes_for(settings.text.unit)
-        batch, window = options.sizes_for(settings.text.unit)
-        explicit = [
-            settings.text,
-            replace(
-                settings.model, cell=settings.model.cell_for(settings.text.unit), hidden=hidden, embedding=embedding
-            ),
-            replace(
-                options,
-                epochs=None,
-                minutes=None,
-                batch=batch,
-                window=window,
-                learning_rate=options.highest_rate,
-                threads=torch.get_num_threads(),
-                anneal=self.schedule.plan(),
-            ),
-        ]
-        return " ".join(word for part in explicit for word in options_of(part))
-
-    def _save_model(self, *, finished: bool) -> None:
-        results = {
-            "finished": finished,
-            "steps": self.position.steps,
-            "validation_loss": None if math.isinf(self.best) else self.best,
-            "uniform_loss": self.data.uniform,
-            "unigram_loss": self.data.unigram,
-            "seconds": time.perf_counter() - self.started,
-            "repeat": self._repeat() if finished else None,
-        }
-        config = config_of(self.shape, self.data, asdict(self.settings), results)
-        model_directory.save(
-            self.out, config=config, tensors=self.best_tensors, tokenizer_json=self.data.tokenizer.to_json()
-        )
-        self.last_saved = time.perf_counter()
-
     def _stop(self) -> Stopped:
-        if math.isinf(self.best):  # never validated: what there is so far is the model
-            self.best_tensors = self.network.tensors()
-        self._save_model(finished=False)
-        self._draw()
-        state = {
-            "steps": self.position.steps,
-            "plan": self.schedule.plan(),
-            "seconds": time.perf_counter() - self.started,
-        }
+        steps, plan = self.position.steps, self.schedule.plan()
+        if math.isinf(self.output.best):  # never validated: what there is so far is the model
+            self.output.keep(self.network.tensors(), math.inf)
+        self.output.save(steps)
+        self.output.draw(self._title())
         tensors = checkpoint.capture(self.network, self.optimizer, self.position, self.generator)
-        model_directory.save_training(self.out, state=state, tensors=tensors)
-        return Stopped(self.out, self.position.steps, "--resume")
+        self.output.save_for_resuming(tensors, steps, plan)
+        return Stopped(self.output.folder, steps, "--resume")
 
     def _finish(self) -> Finished:
-        self._save_model(finished=True)
-        model_directory.clear_training(self.out)
-        self._draw()
-        seconds = time.perf_counter() - self.started
+        output, steps, plan = self.output, self.position.steps, self.schedule.plan()
+        output.save(steps, plan=plan)
+        model_directory.clear_training(output.folder)
+        output.draw(self._title())
         sources = self.data.parts["train"].sources
-        return Finished(self.out, self.position.steps, self.best, seconds, self._repeat(), sources)
+        return Finished(output.folder, steps, output.best, output.seconds, output.repeat(plan), sources)
 
-    def _draw(self) -> None:
-        title = f"{self.prepared().description}, {self.network.parameter_count():,} parameters"
-        records: list[dict[str, Any]] = model_directory.read_log(self.out)
-        picture = draw_curve(records, uniform=self.data.uniform, unigram=self.data.unigram, title=title)
-        (self.out / "curve.png").write_bytes(picture)
+    def _title(self) -> str:
+        return f"{self._description()}, {self.network.parameter_count():,} parameters"
