@@ -7,11 +7,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-# Written last and says where, so that an installation that was cut short or moved is made anew.
+# Says where, so that an installation that was moved is made anew, and is dated last, so that one that was cut short, or
+# did not compile, is tried again.
 STAMP := $(VENV)/installed-in
 ifneq "$(shell cat $(STAMP) 2>/dev/null)" "$(CURDIR)"
 .PHONY: $(STAMP)
 endif
+
+# What is compiled, and the Python that says what and how: when one of these changes, the package is installed anew.
+NATIVE := src/unrolled/engines/native
+COMPILED_FROM := $(wildcard native/* src/unrolled/cells/*.py) $(addprefix $(NATIVE)/,printing.py compiling.py)
 
 # What the machine must bring; headers and compiler are for native code, which is built where Unrolled is installed.
 HAS_VERSION := import sys; sys.exit(sys.version_info < (3, 11))
@@ -44,7 +49,7 @@ demo: $(STAMP) ## train, evaluate, score and generate on the embedded corpus wit
 install: $(STAMP) ## create .venv with the package and the tools of this file
 
 test: ## check format, lint, types and import order, then run the tests and the README's commands
-test-all: ## the same with the tests that take longer
+test-all: ## the same with the tests that take longer; needs g++-aarch64-linux-gnu too
 test test-all: $(STAMP)
 	@echo "== format"
 	@$(BIN)/ruff format --check
@@ -63,13 +68,14 @@ format: $(STAMP) ## format the code and put right what the linter can
 
 clean: ## remove .venv, builds and caches; models stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(NATIVE)/*.so $(NATIVE)/include
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(COMPILED_FROM)
 	@$(CHECK_MACHINE)
-	@echo "== install into $(VENV), once; torch is large"
-	@test "$$(cat $@ 2>/dev/null)" = "$$(pwd -P)" || "$(PYTHON)" -m venv --clear $(VENV)
-	@rm -f $@
+	@echo "== install into $(VENV); torch is large, and native code is compiled"
+	@test "$$(cat $@ 2>/dev/null)" = "$$(pwd -P)" || { "$(PYTHON)" -m venv --clear $(VENV) && pwd -P > $@; }
+	@touch -t 200001010000 $@
 	@$(if $(TORCH_INDEX),$(PIP) --index-url "$(TORCH_INDEX)" torch)
 	@$(PIP) --editable ".[dev]"
-	@echo "$$(pwd -P)" > $@
+	@touch $@

@@ -9,8 +9,6 @@ Example: .venv/bin/python benchmarks/language_models.py ../shared/data
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "language_models.json"
+from measuring import RESULTS, commit, machine, store
+
 CHARACTERS = "shakespeare.txt --unit char"
 WORDS = "war-and-peace.txt --unit word --split 90/5/5"
 RUNS = (
@@ -46,8 +44,7 @@ def main() -> None:
             "unrolled --help": seconds_of("--help"),
             "unrolled score MODEL LINE, the demonstration's model": seconds_of("score", str(last), str(one_line(last))),
         }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    store(RESULTS / "language_models.json", record)
     print(json.dumps(record) if arguments.json else "\n".join(str(row) for row in record["rows"]))
 
 
@@ -108,25 +105,6 @@ def unrolled(*words: str) -> str:
     """The standard output of an `unrolled` command; its progress goes to the screen."""
     command = [sys.executable, "-m", "unrolled", *words]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = next(
-        (line.split(":")[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
-        platform.processor(),
-    )
-    return {"processor": model, "threads": len(os.sched_getaffinity(0)), "python": platform.python_version()}
-
-
-def commit() -> str:
-    """The commit that was measured, marked where the working tree differs from it."""
-    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -43,3 +43,7 @@ class GradientCheckError(UnrolledError, AssertionError):
 
 class TrainingError(UnrolledError):
     """A training run that cannot start or cannot go on."""
+
+
+class UnrolledWarning(UserWarning):
+    """Something that works, though not as it might have been expected to."""

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from unrolled import engines
 from unrolled.cli import STARTED, console
 from unrolled.cli import train as verb
+from unrolled.engines.portable import Portable
 from unrolled.training import output as output_module
 from unrolled.training import run as run_module
 from unrolled.training.loop import train_steps
@@ -53,7 +55,7 @@ def test_results_go_nowhere_and_all_that_is_said_to_standard_error(
         r"train +[\d,]+ characters, \d+ lines, [\d,]+ tokens, 0\.00% unknown",
         r"vocabulary +\d+ tokens \(unit word\); rarest kept: \S+ \(count 1\)",
         r"model +1 x 6 lstm, embedding 6: [\d,]+ parameters",
-        r"engine +portable \(.*, 1 threads\), device cpu, \d+ steps a pass",
+        r"engine +native \(.*, 1 threads\), device cpu, \d+ steps a pass",
         r"pass +1\.00  validation: [\d.]+ nats/token, perplexity [\d.]+ \(uniform \d+, unigram [\d.]+\), .+ bits/.+",
         r"pass +2\.00  validation: .* best so far",
         r"finished +\d+ steps in \d+ s; best weights in .*model",
@@ -160,7 +162,7 @@ def test_what_cannot_be_meant_is_refused(unrolled: Call, corpus: Path, tmp_path:
         (("--tied", "--hidden", 5, "--embedding", 6), "tied weights need equal sizes: embedding is 6, hidden is 5"),
         (("--device", "nowhere"), '--device is "nowhere", which cannot be used here'),
         (("--anneal", "9:5"), 'anneal is "9:5": give step:end pairs as a run prints them'),
-        (("--engine", "steam"), 'engine is "steam": choose one of auto, portable'),
+        (("--engine", "steam"), 'engine is "steam": choose one of auto, portable, native'),
         (("--resume",), f"{out}: there is no run to resume: leave out --resume to start one"),
         (("--resume", "--overwrite"), "--resume and --overwrite exclude each other: give one of them"),
     ):
@@ -225,3 +227,27 @@ def test_progress_is_plain_lines_without_a_terminal(
     steps = json.loads((tmp_path / "model" / "config.json").read_text())["training"]["results"]["steps"]
     assert len(lines) == steps
     assert "\x1b" not in outcome.errors
+
+
+class Picky(Portable):
+    """An engine that runs anything but the LSTM."""
+
+    name = "picky"
+
+    def obstacle(self, cell: Any, device: str, dtype: str) -> str | None:
+        return "no C++ compiler found" if cell.name == "lstm" else None
+
+
+def test_an_engine_that_cannot_run_the_cell_is_passed_over_with_one_line(
+    unrolled: Call, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, empty in (("_makers", {"portable": Portable}), ("_made", {}), ("_chosen", {}), ("_told", set())):
+        monkeypatch.setattr(engines, name, empty)
+    engines.register("picky", Picky)
+    outcome = unrolled("train", corpus, "--out", tmp_path / "model", *FEW)
+    assert outcome.status == 0, outcome.errors
+    (told,) = [line for line in outcome.errors.splitlines() if "picky" in line]
+    assert told == "unrolled: warning: engine portable: picky cannot run cell lstm: no C++ compiler found"
+    assert re.search(r"^engine +portable \(", outcome.errors, re.MULTILINE)
+    outcome = unrolled("train", corpus, "--out", tmp_path / "other", *FEW, "--cell", "gru")
+    assert "warning" not in outcome.errors

@@ -1,6 +1,5 @@
 """What the contract tests share: the table of tolerances, the inputs, and the reference's answers to them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -14,7 +13,6 @@ from unrolled import cells, engines, reference
 from unrolled.cells import Cell
 from unrolled.cells.elementwise import tanh
 from unrolled.engines import Engine, Masks
-from unrolled.engines.portable import Portable
 
 Doubles = npt.NDArray[np.float64]
 Named = dict[str, Any]
@@ -200,12 +198,8 @@ class Peculiar(Cell):
         return (da_s, dx_v, do * (1 - o * o)), (dx_v * a_s,), (0.0, dm * s)
 
 
-def cells_of(engine: str) -> Iterator[Cell]:
-    """The cells that an engine is held to: all registered ones; the portable engine runs a user's own as well."""
-    yield from (cells.get(name) for name in CELLS)
-    if isinstance(engines.get(engine), Portable):
-        yield Peculiar()
-
+EVERY_CELL = (*(cells.get(name) for name in CELLS), Peculiar())
+"""All registered cells, and one of a user's own."""
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_kind = pytest.mark.parametrize("kind", KINDS)

@@ -16,12 +16,14 @@ from unrolled.cells import Cell
 from .contract_cases import DTYPES, ENGINES, KINDS, MASKS, TOLERANCE
 from .test_unroll_contract import GRID
 
-OPERATIONS = ("unroll", "step", "project_tokens", "linear_cross_entropy")
+OPERATIONS = ("unroll", "step", "linear", "project_tokens", "linear_cross_entropy")
 
 
 def classes_in(package: ModuleType) -> Iterator[type]:
     """All classes that the package's own modules define."""
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if module.name.split(".")[-1].startswith("unrolled_kernels"):
+            continue  # a library of kernels, which is no module
         for _, member in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if member.__module__ == module.name:
                 yield member

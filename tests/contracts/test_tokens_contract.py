@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from unrolled import engines
+from unrolled.engines import RowGradient
 
-from .contract_cases import Doubles, assert_agrees, convert, each_dtype, each_engine, each_kind
+from .contract_cases import Doubles, as_numpy, assert_agrees, convert, each_dtype, each_engine, each_kind
 
 IDS = np.array([[2, 0, 4], [2, 2, 3], [0, 4, 2], [3, 3, 0]])  # T = 4, B = 3; 1 does not occur, others repeat
 VOCABULARY_SIZES = (5, 40)  # fewer and more than T*B = 12
@@ -50,6 +51,35 @@ def test_project_tokens(
     silent, nothing = chosen.project_tokens(*given, keep=False)
     assert nothing is None
     assert (silent == x).all()
+
+
+@each_dtype
+@each_kind
+@each_engine
+@pytest.mark.parametrize("integers", ["int64", "int32"])
+@pytest.mark.parametrize("vocabulary_size", VOCABULARY_SIZES)
+def test_the_gradient_of_the_embedding_by_rows(
+    vocabulary_size: int, integers: str, engine: str, kind: str, dtype: str
+) -> None:
+    embedding, weight, bias, d_x = draw(1, vocabulary_size, 3), draw(2, 8, 3), draw(4, 8), draw(3, 4, 3, 8)
+    given = convert((IDS.astype(integers), embedding, weight, bias), kind, dtype)
+    chosen = engines.get(engine)
+    _, tape = chosen.project_tokens(*given)
+    d_rows = d_x.reshape(-1, 8)
+    one_hot = np.eye(vocabulary_size)[IDS.reshape(-1)]
+    expected = {
+        "values": (one_hot.T @ d_rows @ weight)[[0, 2, 3, 4]],
+        "dweight": d_rows.T @ one_hot @ embedding,
+        "dbias": d_rows.sum(axis=0),
+    }
+    for _ in range(2):  # the tape serves twice
+        gradients = chosen.project_tokens_backward(tape, convert(d_x, kind, dtype), sparse=True)
+        rows, values = gradients.inputs
+        assert isinstance(gradients.inputs, RowGradient)
+        assert str(rows.dtype).endswith("int64")
+        np.testing.assert_array_equal(as_numpy(rows), [0, 2, 3, 4])
+        got = {"values": values, "dweight": gradients.weight, "dbias": gradients.bias}
+        assert_agrees(got, expected, kind, dtype)
 
 
 @each_dtype

@@ -13,12 +13,12 @@ from unrolled.engines import Masks
 from .contract_cases import (
     CELLS,
     ENGINES,
+    EVERY_CELL,
     MASKS,
     Setting,
     as_numpy,
     assert_agrees,
     by_engine,
-    cells_of,
     convert,
     each_dtype,
     each_engine,
@@ -29,7 +29,7 @@ from .contract_cases import (
 GRID = [
     (engine, Setting(cell, unequal=unequal, reverse=reverse, masks=masks, bias=bias))
     for engine in ENGINES
-    for cell in cells_of(engine)
+    for cell in EVERY_CELL
     for unequal, reverse, masks, bias in product((False, True), (False, True), MASKS, (True, False))
 ]
 SIZES = [(1, 1, 1), (1, 2, 3), (1, 33, 17), (3, 1, 17), (3, 2, 1), (4, 33, 3), (2, 1, 1)]  # T, B, H
@@ -130,7 +130,7 @@ def test_chunks_with_carried_state_equal_the_whole(name: str, cut: int, engine: 
 @each_kind
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 @pytest.mark.parametrize(
-    ("engine", "cell"), [(e, c) for e in ENGINES for c in cells_of(e)], ids=lambda v: getattr(v, "name", v)
+    ("engine", "cell"), [(e, c) for e in ENGINES for c in EVERY_CELL], ids=lambda v: getattr(v, "name", v)
 )
 def test_step_is_one_step_of_unroll(engine: str, cell: Any, bias: bool, kind: str, dtype: str) -> None:
     case = make_case(Setting(cell, steps=1, bias=bias))
@@ -159,7 +159,7 @@ def test_step_is_one_step_of_unroll(engine: str, cell: Any, bias: bool, kind: st
 @pytest.mark.parametrize(
     "options", [{}, {"unequal": True, "reverse": True, "masks": "zoneout"}, {"masks": "recurrent"}]
 )
-@pytest.mark.parametrize("cell", list(cells_of("portable")), ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", EVERY_CELL, ids=lambda cell: cell.name)
 def test_the_portable_backward_pass_is_what_torch_derives_from_the_forward_lines(cell: Any, options: Any) -> None:
     setting = Setting(cell, **options)
     case = convert(make_case(setting), "torch", "float64")

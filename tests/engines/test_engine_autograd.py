@@ -258,11 +258,108 @@ def test_an_operand_of_the_other_operations_changed_before_the_backward_pass_is_
         torch.autograd.backward(loss)
 
 
-@each_cell
-def test_results_may_be_changed_in_place(name: str) -> None:
-    given = operands(name)
-    plain = torch.autograd.grad([2 * result.sum() for result in flat_unroll(name, PLAIN)(*given)], given)
-    results = flat_unroll(name, PLAIN)(*given)
-    changed = torch.autograd.grad([result.mul_(2).sum() for result in results], given)
-    for one, two in zip(plain, changed, strict=True):
-        torch.testing.assert_close(one, two, rtol=0, atol=0)
+@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "behind autograd's back"])
+@pytest.mark.parametrize("index", range(4), ids=["unroll", "step", "project_tokens", "linear_cross_entropy"])
+def test_a_result_changed_before_the_backward_pass_is_noticed(index: int, recorded: bool) -> None:
+    result = run_all(Portable())[index]
+    with torch.set_grad_enabled(recorded):
+        changed = result.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.backward(changed.sum())
+
+
+def test_a_last_state_changed_before_the_backward_pass_is_noticed() -> None:
+    outputs, h, c = flat_unroll("lstm", PLAIN)(*operands("lstm"))
+    for part in (h, c):
+        with torch.no_grad():
+            part.add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.backward(outputs.sum(), retain_graph=True)
+
+
+class Handing(Portable):
+    """The portable engine, which remembers where the gradients lie that it hands out."""
+
+    def __init__(self) -> None:
+        self.places: set[int] = set()
+
+    def _note(self, *gradients: Any) -> None:
+        self.places |= {gradient.data_ptr() for gradient in gradients}
+
+    def unroll_backward(self, tape: Any, d_outputs: Any, d_state: Any) -> Any:
+        gradients = super().unroll_backward(tape, d_outputs, d_state)
+        self._note(gradients.weight_hh, gradients.bias_hh)
+        return gradients
+
+    def project_tokens_backward(self, tape: Any, d_x: Any, *, sparse: bool = False) -> Any:
+        gradients = super().project_tokens_backward(tape, d_x, sparse=sparse)
+        self._note(gradients.inputs.values if sparse else gradients.inputs, gradients.weight, gradients.bias)
+        return gradients
+
+    def linear_cross_entropy_backward(self, tape: Any, d_losses: Any) -> Any:
+        gradients = super().linear_cross_entropy_backward(tape, d_losses)
+        self._note(gradients.weight, gradients.bias)
+        return gradients
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_gradients_of_parameters_are_not_copied(sparse: bool) -> None:
+    engine, cell = Handing(), cells.get("lstm")
+    shapes = {
+        "embedding": (9, 3),
+        "w": (4 * H, 3),
+        "b": (4 * H,),
+        "r": (4 * H, H),
+        "c": (4 * H,),
+        "v": (9, H),
+        "d": (9,),
+    }
+    p = {name: torch.nn.Parameter(draw(i, *shape)) for i, (name, shape) in enumerate(shapes.items())}
+    ids, zeros = torch.tensor([[1, 0], [3, 1]]), torch.zeros(2, H, dtype=torch.float64)
+    x = autograd.project_tokens(engine, ids, p["embedding"], p["w"], p["b"], sparse_gradient=sparse)
+    outputs, _ = autograd.unroll(engine, cell, x, p["r"], p["c"], (zeros, zeros))
+    losses = autograd.linear_cross_entropy(engine, outputs.flatten(0, 1), p["v"], p["d"], torch.tensor([2, 8, 0, 1]))
+    torch.autograd.backward(losses.sum())
+    taken = [parameter.grad for parameter in p.values()]
+    assert {grad._values().data_ptr() if grad.is_sparse else grad.data_ptr() for grad in taken if grad is not None} == (
+        engine.places
+    )
+    assert len(engine.places) == len(p) == 7
+
+
+# Sparse gradients of the embedding
+
+
+@pytest.mark.parametrize("vocabulary_size", [4, 9])
+def test_a_sparse_gradient_has_the_rows_that_occur_and_is_otherwise_the_dense_one(vocabulary_size: int) -> None:
+    ids = torch.tensor([[3, 0, 3], [2, 3, 0]])
+    embedding, weight, bias = leaves(draw(1, vocabulary_size, 3), draw(2, 5, 3), draw(3, 5))
+    d_x = draw(4, 2, 3, 5)
+
+    def gradients(sparse: bool) -> tuple[Tensor, ...]:
+        x = autograd.project_tokens(Portable(), ids, embedding, weight, bias, sparse_gradient=sparse)
+        return torch.autograd.grad(x, (embedding, weight, bias), d_x)
+
+    (rows, *others), (dense, *expected) = gradients(True), gradients(False)
+    assert rows.is_sparse
+    assert rows.is_coalesced()
+    assert rows.shape == dense.shape
+    assert rows.indices().tolist() == [[0, 2, 3]]
+    torch.testing.assert_close(rows.to_dense(), dense, rtol=1e-13, atol=1e-14)
+    for one, other in zip(others, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_graph_of_a_sparse_gradient_is_that_of_the_dense_one() -> None:
+    embedding, weight = leaves(draw(1, 9, 3), draw(2, 5, 3))
+    ids = torch.tensor([[3, 0, 3]])
+
+    def second(sparse: bool) -> Tensor:
+        x = autograd.project_tokens(Portable(), ids, embedding, weight, None, sparse_gradient=sparse)
+        (first,) = torch.autograd.grad(x.square().sum(), embedding, create_graph=True)
+        (d_weight,) = torch.autograd.grad(first.square().sum(), weight)
+        assert isinstance(d_weight, Tensor)
+        return d_weight
+
+    assert second(True).norm() > 0
+    torch.testing.assert_close(second(True), second(False), rtol=0, atol=0)

@@ -64,7 +64,7 @@ def test_a_stream_yields_a_piece_as_soon_as_its_token_is_made(tiny_model: Callab
 def test_the_state_is_carried_and_the_prompt_is_read_once(
     tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = LanguageModel.load(tiny_model("char"))
+    model = LanguageModel.load(tiny_model("char"), engine="portable")
     steps: Counter[str] = Counter()
 
     def counted(name: str, measure: Callable[..., int]) -> None:

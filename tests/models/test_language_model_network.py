@@ -98,6 +98,35 @@ def test_tied_weights_are_one_and_their_gradient_is_the_sum(dropout: float) -> N
     torch.testing.assert_close(got, apart.embedding.weight.grad + apart.output.weight.grad, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_sparse_gradients_are_the_dense_ones_without_the_rows_that_are_zero(dropout: float) -> None:
+    shape = LanguageModelShape("lstm", 40, E, H, 2, False)
+    gradients = []
+    for sparse in (True, False):
+        generator = torch.Generator().manual_seed(5)
+        network = LanguageModelNetwork(shape, dropout=dropout, sparse_gradients=sparse, generator=generator).double()
+        torch.autograd.backward(network.losses(network(IDS)[0], TARGETS).sum())
+        gradients.append(dict(network.named_parameters()))
+    for name, dense in gradients[1].items():
+        got = gradients[0][name].grad
+        assert got is not None
+        assert dense.grad is not None
+        assert got.is_sparse == (name == "embedding.weight")
+        if got.is_sparse:
+            assert set(got.coalesce().indices()[0].tolist()) == set(IDS.flatten().tolist())
+        torch.testing.assert_close(got.to_dense(), dense.grad, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("options", [{"tied": True}, {}], ids=["tied", "few kinds of token"])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_where_all_rows_are_in_use_gradients_are_dense(options: dict[str, Any], dropout: float) -> None:
+    network = make(dropout=dropout, sparse_gradients=True, **options)
+    ids = IDS[:2] if options else IDS  # tied, even though V = 11 > 8 = T*B
+    torch.autograd.backward(network(ids)[0].sum())
+    assert network.embedding.weight.grad is not None
+    assert not network.embedding.weight.grad.is_sparse
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

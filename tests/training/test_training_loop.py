@@ -16,7 +16,7 @@ from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.reference.unrolling import State, Weights, unroll, unroll_backward
 from unrolled.text.batches import Batch, SentenceReader, StreamReader
 from unrolled.training import optimizers
-from unrolled.training.loop import Position, Step, mean_loss, train_steps
+from unrolled.training.loop import Position, Step, mean_loss, train_step, train_steps
 from unrolled.training.schedule import Schedule, schedule_of_length
 from unrolled.training.settings import OPTIMIZERS
 
@@ -25,10 +25,15 @@ CPU = torch.device("cpu")
 Doubles = npt.NDArray[np.float64]
 
 
-def network_of(cell: str = "lstm", *, layers: int = 1, dropout: float = 0.0) -> LanguageModelNetwork:
+def network_of(
+    cell: str = "lstm", *, layers: int = 1, dropout: float = 0.0, words: int = V, sparse: bool = False
+) -> LanguageModelNetwork:
     generator = torch.Generator().manual_seed(2)
     network = LanguageModelNetwork(
-        LanguageModelShape(cell, V, E, H, layers, tied=False), dropout=dropout, generator=generator
+        LanguageModelShape(cell, words, E, H, layers, tied=False),
+        dropout=dropout,
+        sparse_gradients=sparse,
+        generator=generator,
     )
     with torch.no_grad():
         network.output.bias.uniform_(-0.5, 0.5, generator=generator)
@@ -143,6 +148,51 @@ def test_gradients_are_clipped_to_a_norm_and_reported_as_they_were() -> None:
     assert step.gradient_norm == free.gradient_norm
     moved = math.sqrt(sum(float(((after - before[name]) ** 2).sum()) for name, after in network.tensors().items()))
     assert moved == pytest.approx(step.rate * clip, rel=1e-5)
+
+
+def test_a_single_step_is_what_the_loop_does() -> None:
+    looping, single = network_of(dropout=0.3), network_of(dropout=0.3)
+    reader, position = windows(carried=True), Position()
+    optimizer = optimizers.make("momentum", single.parameters(), 0.1)
+    state = None
+    steps = train_steps(
+        looping,
+        reader,
+        optimizers.make("momentum", looping.parameters(), 0.1),
+        schedule_of_length(0.2, 4),
+        position,
+        clip=0.3,
+        device=CPU,
+    )
+    for step, batch in zip(steps, reader.content * 2, strict=True):
+        single.eval()  # a step of training is one of training, whatever came before
+        start = None if batch.starts else state
+        done = train_step(single, optimizer, batch, start, rate=step.rate, clip=0.3, device=CPU)
+        state = done.state
+        assert (done.loss, done.tokens, done.gradient_norm) == (step.loss, step.tokens, step.gradient_norm)
+        assert position.state is not None
+        for one, other in zip(state, position.state, strict=True):
+            assert torch.equal(one, other)
+            assert not one.requires_grad
+    for name, tensor in single.tensors().items():
+        np.testing.assert_array_equal(tensor, looping.tensors()[name])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("clip", [0.0, 0.2])
+def test_sparse_gradients_train_as_dense_ones_do(clip: float, dropout: float) -> None:
+    sparse, dense = (network_of(words=50, dropout=dropout, sparse=sparse) for sparse in (True, False))
+    before = dense.tensors()["embedding.weight"]
+    runs = (steps_of(network, windows(carried=True), rate=0.8, steps=4, clip=clip) for network in (sparse, dense))
+    for one, other in zip(*runs, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-11)
+        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-11)
+        kinds = [network.embedding.weight.grad for network in (sparse, dense)]
+        assert [kind is not None and kind.is_sparse for kind in kinds] == [True, False]
+    for name, tensor in sparse.tensors().items():
+        np.testing.assert_allclose(tensor, dense.tensors()[name], rtol=1e-10, atol=1e-13)
+    unused = sorted(set(range(50)) - set(range(V)))
+    np.testing.assert_array_equal(sparse.tensors()["embedding.weight"][unused], before[unused])
 
 
 def test_steps_are_numbered_and_passes_end_where_they_end() -> None:

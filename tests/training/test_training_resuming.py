@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_curve")
 DEFAULTS = Settings(TextSettings(), ModelSettings(), TrainingSettings())
 VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"training": {"optimizer": name, "learning_rate": None}} for name in OPTIMIZERS},
+    "rows": {"training": {"optimizer": "sgd", "learning_rate": 1.0, "batch": 3, "window": 5}},  # less than the words
     "dropout": {"model": {"dropout": 0.4, "layers": 2, "cell": "gru"}},
     "sentences": {"text": {"read": "sentences"}, "model": {"dropout": 0.3, "cell": "tanh"}},
     "characters, tied": {"text": {"unit": "char", "min_count": 1}, "model": {"tied": True, "embedding": 8}},

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from unrolled import LanguageModel, model_directory
+from unrolled import LanguageModel, engines, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, TrainingError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.text.report import DataReport
@@ -67,7 +67,7 @@ def test_events_come_in_order_and_say_what_happens(corpus: Path, tmp_path: Path)
     expected = 5 * read.report.vocabulary_size + sum(p.numel() for p in network.parameters())
     assert prepared.parameters == expected + 9 * read.report.vocabulary_size
     assert (prepared.device, prepared.steps_done) == ("cpu", 0)
-    assert "portable" in prepared.engine
+    assert prepared.engine == engines.get().description()
     steps = [event for event in during if isinstance(event, Progress)]
     assert [step.step for step in steps] == list(range(1, finished.steps + 1))
     assert [step.share for step in steps] == [n / len(steps) for n in range(1, len(steps) + 1)]

@@ -59,7 +59,7 @@ def test_a_model_that_cannot_be_is_refused(options: dict[str, Any], message: str
         ({"seed": -1}, "seed is -1: give a whole number from 0 to 2^63 - 1"),
         ({"seed": 2**63}, f"seed is {2**63}: give a whole number from 0 to 2^63 - 1"),
         ({"optimizer": "adam"}, 'optimizer is "adam": choose one of adamw, sgd, momentum, rmsprop, adagrad'),
-        ({"engine": "steam"}, 'engine is "steam": choose one of auto, portable'),
+        ({"engine": "steam"}, 'engine is "steam": choose one of auto, portable, native'),
     ],
 )
 def test_training_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:

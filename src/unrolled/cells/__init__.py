@@ -4,6 +4,7 @@
 """
 
 from unrolled.cells.cell import Cell
+from unrolled.cells.derivation import as_written, complete
 from unrolled.cells.elman import Relu, Sigmoid, Tanh
 from unrolled.cells.gru import GRU, GRUResetBefore
 from unrolled.cells.lstm import LSTM
@@ -15,13 +16,14 @@ _registry: dict[str, Cell] = {}
 
 
 def register(cell: Cell) -> Cell:
-    """Make a cell known under its name; returns the cell.
+    """Make a cell known under its name; returns the cell, completed where it leaves out its backward.
 
     Raises:
-        UsageError: the name is taken by another class, or gates, state, apart, late and methods contradict each other.
+        UsageError: the name is taken by another class; gates, state, apart, late and methods contradict each other; or
+            the backward is left out and cannot be derived, because the cell uses more than `elementwise` and + - *.
     """
     taken = _registry.get(cell.name)
-    if taken is not None and type(taken) is not type(cell):
+    if taken is not None and as_written(taken) is not as_written(cell):
         raise UsageError(f'cell name "{cell.name}" is taken by {type(taken).__qualname__}: choose another name')
     if not cell.gates or len(set(cell.gates)) != len(cell.gates):
         raise UsageError(f"cell {cell.name}: gates {cell.gates} must be one or more different names")
@@ -31,11 +33,10 @@ def register(cell: Cell) -> Cell:
         raise UsageError(f"cell {cell.name}: apart gates {cell.apart} must be among the gates that are not late")
     if not cell.state:
         raise UsageError(f"cell {cell.name}: state must name at least the output")
-    for name in ("late_operand", "late_operand_backward"):
-        if cell.late and getattr(type(cell), name) is getattr(Cell, name):
-            raise UsageError(f"cell {cell.name}: it names late gates {cell.late}, so it has to define {name}")
-    _registry[cell.name] = cell
-    return cell
+    if cell.late and type(cell).late_operand is Cell.late_operand:
+        raise UsageError(f"cell {cell.name}: it names late gates {cell.late}, so it has to define late_operand")
+    _registry[cell.name] = complete(cell)
+    return _registry[cell.name]
 
 
 def get(name: str) -> Cell:

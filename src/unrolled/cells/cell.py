@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from unrolled.cells.elementwise import Operand
+from unrolled.errors import UsageError
 
 Operands = tuple[Operand, ...]
 
@@ -26,7 +27,8 @@ class Cell(ABC):
     """The equations of one recurrent cell.
 
     Subclasses set the class attributes and write `step` and `step_backward`; a cell with late gates writes
-    `late_operand` and `late_operand_backward` too. Cells hold no data: one instance serves everything.
+    `late_operand` and `late_operand_backward` too. Cells hold no data: one instance serves everything. A backward may
+    be left out: `cells.register` then derives it and returns the completed cell.
 
     In the methods below every operand is (B, H). A gradient that is zero throughout may be given as 0.0.
     """
@@ -52,10 +54,9 @@ class Cell(ABC):
             state: the parts of the state at t-1, in the order of `state`.
 
         Returns:
-            The parts of the state at t, and what `step_backward` needs.
+            The parts of the state at t, and what `step_backward` needs (ignored where that is derived).
         """
 
-    @abstractmethod
     def step_backward(self, d_state: Operands, kept: Operands) -> tuple[Operands, Operands, Operands]:
         """Undo `step`: from dE/d(state at t) to the gradients of all its arguments.
 
@@ -63,6 +64,7 @@ class Cell(ABC):
             dE/da (one a gate), dE/du (one for each `apart` gate) and dE/d(state at t-1), the last without the part
             that flows back through the recurrent products: engines add that.
         """
+        raise _left_out(self, "step_backward")
 
     def late_operand(self, a: Operands, state: Operands) -> tuple[Operand, Operands]:
         """The operand p of the late gates' recurrent product, from a of the gates that are not late.
@@ -74,4 +76,8 @@ class Cell(ABC):
 
     def late_operand_backward(self, dp: Operand, kept: Operands) -> tuple[Operands, Operands]:
         """Undo `late_operand`: from dE/dp to dE/da of the gates that are not late, and dE/d(state at t-1)."""
-        raise NotImplementedError(f"cell {self.name} names late gates but does not define late_operand_backward")
+        raise _left_out(self, "late_operand_backward")
+
+
+def _left_out(cell: Cell, method: str) -> UsageError:
+    return UsageError(f"cell {cell.name} leaves out {method}: use the cell that cells.register returns, which has it")

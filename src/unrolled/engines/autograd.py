@@ -1,7 +1,10 @@
-"""Engines under torch's autograd: the one module of the package that imports torch.
+"""Engines under torch's autograd.
 
 First derivatives come from the engine's own backward passes. Where a graph of the gradient itself is asked for
 (`create_graph=True`), the operation is run again with the portable engine's recording lines, for any engine.
+
+What an engine returns is passed on as it is, both ways: a gradient of a parameter becomes its `.grad` without a copy,
+and a result may be on the engine's tape, so that to change it in place before the backward pass is torch's usual error.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,15 +65,49 @@ def step(
     return tuple(_apply(engine, forward, backward, x, weight_hh, bias_hh, *state))
 
 
-def project_tokens(engine: Engine, ids: Tensor, embedding: Tensor, weight_ih: Tensor, bias_ih: Tensor | None) -> Tensor:
-    """`Engine.project_tokens` with gradients: ids (T, B) to (T, B, G*H)."""
+def linear(engine: Engine, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`Engine.linear` with gradients: inputs (..., I) to (..., M)."""
+    wants_inputs = inputs.requires_grad
+
+    def forward(engine: Engine, keep: bool, *operands: Any) -> Any:
+        results, tape = engine.linear(*operands, keep=keep)
+        return (results,), tape
+
+    def backward(tape: Any, d_results: Tensor) -> tuple[Tensor | None, ...]:
+        return engine.linear_backward(tape, d_results, d_inputs=wants_inputs)
+
+    rows = inputs.reshape(-1, inputs.shape[-1]).contiguous()
+    return _apply(engine, forward, backward, rows, weight, bias)[0].view(*inputs.shape[:-1], len(weight))
+
+
+def project_tokens(
+    engine: Engine,
+    ids: Tensor,
+    embedding: Tensor,
+    weight_ih: Tensor,
+    bias_ih: Tensor | None,
+    *,
+    sparse_gradient: bool = False,
+) -> Tensor:
+    """`Engine.project_tokens` with gradients: ids (T, B) to (T, B, G*H).
+
+    With `sparse_gradient` the embedding's gradient is a sparse tensor of the rows that occur, each once and ascending;
+    but where a graph of it is asked for it is dense.
+    """
 
     def forward(engine: Engine, keep: bool, *operands: Any) -> Any:
         projected, tape = engine.project_tokens(*operands, keep=keep)
         return (projected,), tape
 
     def backward(tape: Any, d_x: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *engine.project_tokens_backward(tape, d_x)
+        gradients = engine.project_tokens_backward(tape, d_x, sparse=sparse_gradient)
+        d_embedding = gradients.inputs
+        if sparse_gradient:
+            rows, values = d_embedding
+            d_embedding = torch.sparse_coo_tensor(
+                rows[None], values, embedding.shape, is_coalesced=True, check_invariants=False
+            )
+        return None, d_embedding, gradients.weight, gradients.bias
 
     return _apply(engine, forward, backward, ids, embedding, weight_ih, bias_ih)[0]
 
@@ -97,11 +134,12 @@ def _apply(
 
     Token ids are operands too: torch then notices if they are changed between forward and backward.
     """
-    if torch.is_grad_enabled() and any(o is not None and o.requires_grad for o in operands):
-        results: tuple[Tensor, ...] = _Operation.apply(engine, forward, backward, *operands)  # type: ignore[no-untyped-call]
-        return results
-    results, _ = forward(engine, False, *operands)
-    return results
+    if torch.is_grad_enabled():
+        for operand in operands:
+            if operand is not None and operand.requires_grad:
+                results: tuple[Tensor, ...] = _Operation.apply(engine, forward, backward, *operands)  # type: ignore[no-untyped-call]
+                return results
+    return forward(engine, False, *operands)[0]  # type: ignore[no-any-return]
 
 
 class _Operation(torch.autograd.Function):
@@ -110,16 +148,17 @@ class _Operation(torch.autograd.Function):
         ctx: Any, engine: Engine, forward: Callable[..., Any], backward: Callable[..., Any], *operands: Tensor | None
     ) -> tuple[Tensor, ...]:
         results, ctx.tape = forward(engine, True, *operands)
-        ctx.again, ctx.undo = forward, backward
-        ctx.save_for_backward(*operands)
-        # A result that the tape holds as well would keep itself alive through its own graph: hand out copies.
-        return tuple(result.clone() for result in results)
+        ctx.again, ctx.undo, ctx.count = forward, backward, len(operands)
+        ctx.save_for_backward(*operands, *results)
+        # A tensor that the tape holds as well would keep itself alive through its own graph: hand out others, which
+        # share memory and count of changes with it.
+        return tuple([result.detach() for result in results])
 
     @staticmethod
     def backward(ctx: Any, *d_results: Tensor) -> tuple[Tensor | None, ...]:
-        operands = ctx.saved_tensors
+        operands = ctx.saved_tensors[: ctx.count]  # torch raises here if one, or a result, has been changed in place
         if not torch.is_grad_enabled():
-            return None, None, None, *ctx.undo(ctx.tape, *(d.contiguous() for d in d_results))
+            return None, None, None, *ctx.undo(ctx.tape, *[d.contiguous() for d in d_results])
         # Views: one operand may have been computed from another, whose gradient must not count that history again.
         operands = tuple(o if o is None else o.view_as(o) for o in operands)
         results, _ = ctx.again(_recording, False, *operands)

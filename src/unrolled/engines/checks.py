@@ -52,6 +52,19 @@ def check_unroll(
         _check_integers("lengths", lengths, (batch,), 1, steps)
 
 
+def check_linear(inputs: Array, weight: Array, bias: Array | None) -> None:
+    """Hold the operands of `linear` against each other.
+
+    Raises:
+        ShapeError: names the operand, its shape and the one expected.
+    """
+    expect("inputs", inputs, (None, None))
+    expect("weight", weight, (None, inputs.shape[1]), "inputs")
+    if bias is not None:
+        expect("bias", bias, (len(weight),))
+    _check_dtypes("inputs", inputs, [("weight", weight), ("bias", bias)])
+
+
 def check_project_tokens(ids: Array, embedding: Array, weight_ih: Array, bias_ih: Array | None) -> None:
     """Hold the operands of `project_tokens` against each other.
 
@@ -73,11 +86,7 @@ def check_linear_cross_entropy(inputs: Array, weight: Array, bias: Array | None,
     Raises:
         ShapeError: names the operand, its shape and the one expected.
     """
-    expect("inputs", inputs, (None, None))
-    expect("weight", weight, (None, inputs.shape[1]), "inputs")
-    if bias is not None:
-        expect("bias", bias, (len(weight),))
-    _check_dtypes("inputs", inputs, [("weight", weight), ("bias", bias)])
+    check_linear(inputs, weight, bias)
     _check_tokens("targets", targets, (len(inputs),), len(weight))
 
 

@@ -2,7 +2,8 @@
 
 Letters as everywhere: T time steps, B batch, G gates, H hidden size, E embedding size, V vocabulary, N rows. Arrays are
 NumPy arrays or torch tensors, floating ones all of one dtype on one device; what goes in as one kind comes out as it.
-Engines know no autograd: `engines.autograd` wraps any of them for torch.
+Engines know no autograd: `engines.autograd` wraps any of them for torch. An engine may refuse arrays that are not dense
+in C order.
 
 An operation that has a backward returns a tape with its result; the tape belongs to the engine that made it, may be
 used more than once, and is None where `keep=False` asked for none.
@@ -63,6 +64,13 @@ class LinearGradients(NamedTuple):
     bias: Array | None
 
 
+class RowGradient(NamedTuple):
+    """The gradient of a matrix of which few rows are used: rows (U,) int64, ascending, and values (U, E); else zero."""
+
+    rows: Array
+    values: Array
+
+
 @dataclass(frozen=True)
 class LayerWeights:
     """One layer in PyTorch's layout: weight_ih (G*H, I), weight_hh (G*H, H), biases (G*H,) or None."""
@@ -96,6 +104,12 @@ class Engine(Protocol):
 
     def description(self) -> str:
         """Name and circumstances for a person, such as "portable (torch 2.13.0, 2 threads)"."""
+
+    def obstacle(self, cell: Cell, device: str, dtype: str) -> str | None:
+        """Why a cell cannot be run on operands of a device ("cpu", "cuda") and dtype ("float32"); None if it can.
+
+        The reason is to stand after a colon: "no C++ compiler found, install one such as g++".
+        """
 
     def unroll(
         self,
@@ -138,13 +152,22 @@ class Engine(Protocol):
     def step_backward(self, tape: Any, d_state: State) -> UnrollGradients:
         """From dE/d(next state) to the gradients of `step`'s operands."""
 
+    def linear(self, inputs: Array, weight: Array, bias: Array | None, *, keep: bool = True) -> tuple[Array, Any]:
+        """The input term of a layer, inputs @ weight^T + bias: inputs (N, I), weight (M, I); (N, M) and a tape."""
+
+    def linear_backward(self, tape: Any, d_results: Array, *, d_inputs: bool = True) -> LinearGradients:
+        """From dE/d(results), (N, M), to the gradients of inputs (None without `d_inputs`), weight and bias."""
+
     def project_tokens(
         self, ids: Array, embedding: Array, weight_ih: Array, bias_ih: Array | None, *, keep: bool = True
     ) -> tuple[Array, Any]:
         """embedding[ids] @ weight_ih^T + bias_ih: the first layer's x, shape ids.shape + (G*H,), and a tape."""
 
-    def project_tokens_backward(self, tape: Any, d_x: Array) -> LinearGradients:
-        """From dE/dx to the gradients of embedding (as `inputs`), weight_ih and bias_ih."""
+    def project_tokens_backward(self, tape: Any, d_x: Array, *, sparse: bool = False) -> LinearGradients:
+        """From dE/dx to the gradients of embedding (as `inputs`), weight_ih and bias_ih.
+
+        With `sparse` the embedding's is a `RowGradient` of the rows that occur in ids.
+        """
 
     def linear_cross_entropy(
         self, inputs: Array, weight: Array, bias: Array | None, targets: Array, *, keep: bool = True

@@ -13,12 +13,19 @@ import numpy as np
 
 from unrolled.cells import Cell
 from unrolled.engines.arrays import library, log_softmax, multiply_add, same_kind, sum_rows_by_index
-from unrolled.engines.checks import check_decode, check_linear_cross_entropy, check_project_tokens, check_unroll
+from unrolled.engines.checks import (
+    check_decode,
+    check_linear,
+    check_linear_cross_entropy,
+    check_project_tokens,
+    check_unroll,
+)
 from unrolled.engines.contract import (
     Array,
     LanguageModelWeights,
     LinearGradients,
     Masks,
+    RowGradient,
     State,
     Tokens,
     Unrolled,
@@ -49,6 +56,10 @@ class Portable:
         if torch is None:
             return f"portable (numpy {np.__version__})"
         return f"portable (torch {torch.__version__}, {torch.get_num_threads()} threads)"
+
+    def obstacle(self, cell: Cell, device: str, dtype: str) -> str | None:
+        """None: NumPy and torch run every cell's lines, on whatever they can hold; see `contract.Engine.obstacle`."""
+        return None
 
     def unroll(
         self,
@@ -127,6 +138,18 @@ class Portable:
         gradients = _gradients(tape, tape.steps, [d_x], [d_u], d_previous)
         return gradients._replace(x=gradients.x[0])
 
+    def linear(self, inputs: Array, weight: Array, bias: Array | None, *, keep: bool = True) -> tuple[Array, Any]:
+        """A linear layer; see `contract.Engine.linear`."""
+        check_linear(inputs, weight, bias)
+        results = inputs @ weight.T if bias is None else multiply_add(bias, inputs, weight.T)
+        return results, (inputs, weight, bias is not None) if keep else None
+
+    def linear_backward(self, tape: Any, d_results: Array, *, d_inputs: bool = True) -> LinearGradients:
+        """Undo `linear`; see `contract.Engine.linear_backward`."""
+        inputs, weight, has_bias = tape
+        d_bias = d_results.sum(0) if has_bias else None
+        return LinearGradients(d_results @ weight if d_inputs else None, d_results.T @ inputs, d_bias)
+
     def project_tokens(
         self, ids: Array, embedding: Array, weight_ih: Array, bias_ih: Array | None, *, keep: bool = True
     ) -> tuple[Array, Any]:
@@ -143,15 +166,19 @@ class Portable:
         tape = (ids, rows, from_table, len(embedding), weight_ih, bias_ih is not None) if keep else None
         return projected.reshape(*ids.shape, -1), tape
 
-    def project_tokens_backward(self, tape: Any, d_x: Array) -> LinearGradients:
+    def project_tokens_backward(self, tape: Any, d_x: Array, *, sparse: bool = False) -> LinearGradients:
         """Undo `project_tokens`; see `contract.Engine.project_tokens_backward`."""
         ids, rows, from_table, count, weight_ih, has_bias = tape
         d_rows, ids = d_x.reshape(-1, d_x.shape[-1]), ids.reshape(-1)
         if from_table:
             d_rows = sum_rows_by_index(d_rows, ids, count)
-        d_embedding = d_rows @ weight_ih
-        if not from_table:
-            d_embedding = sum_rows_by_index(d_embedding, ids, count)
+        d_embedding: Array | RowGradient
+        if sparse:
+            d_embedding = _rows_of_product(d_rows, ids, weight_ih, is_summed=from_table)
+        elif from_table:
+            d_embedding = d_rows @ weight_ih
+        else:
+            d_embedding = sum_rows_by_index(d_rows @ weight_ih, ids, count)
         return LinearGradients(d_embedding, d_rows.T @ rows, d_rows.sum(0) if has_bias else None)
 
     def linear_cross_entropy(
@@ -197,6 +224,14 @@ class Portable:
             scores = multiply_add(weights.output_bias, h, weights.output_weight.T)
             tokens = sampling.choose(scores, forbidden, generators)
             yield tokens
+
+
+def _rows_of_product(d_rows: Array, ids: Array, weight: Array, *, is_summed: bool) -> RowGradient:
+    """The rows that ids name of sums @ weight; the sums are d_rows, one a kind, or are formed of them, one a token."""
+    xp = library(d_rows)
+    present, index = xp.unique(ids, return_inverse=True)
+    sums = d_rows[present] if is_summed else sum_rows_by_index(d_rows, index, len(present))
+    return RowGradient(xp.asarray(present, dtype=xp.int64), sums @ weight)
 
 
 def _gradients(

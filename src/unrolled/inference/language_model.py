@@ -53,7 +53,7 @@ class LanguageModel:
 
         Raises:
             ModelDirectoryError: the folder is missing, damaged, or not a language model.
-            EngineError: the engine cannot run here.
+            EngineError: the engine cannot run here, or not this cell.
             UsageError: no such engine, or dtype is neither of the two.
         """
         check_choice("dtype", dtype, ("float32", "float64"))
@@ -70,7 +70,7 @@ class LanguageModel:
                 f"tokenizer.json has {tokenizer.vocabulary_size} tokens, "
                 f"config.json says vocabulary_size={len(weights.embedding)}: train again"
             )
-        return cls(files.config, tokenizer, weights, engines.get(engine))
+        return cls(files.config, tokenizer, weights, engines.choose(engine, weights.cell, weights.embedding))
 
     def score(
         self,

@@ -63,6 +63,8 @@ class LanguageModelNetwork(nn.Module):
         dropout: probability of dropping elements of the embedded input, between layers and of the last output
             (Zaremba et al., arXiv:1409.2329: never along time).
         engine: name of the engine, or "auto".
+        sparse_gradients: whether the embedding's gradient is a sparse tensor of the rows that a batch uses, where that
+            is less: with weights that are not tied and V > T*B. Not every optimizer takes it, as with nn.Embedding.
         generator: source of the initial weights and of the dropout's randomness; torch's own if None.
     """
 
@@ -72,10 +74,11 @@ class LanguageModelNetwork(nn.Module):
         *,
         dropout: float = 0.0,
         engine: str = "auto",
+        sparse_gradients: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.shape, self.engine = shape, engine
+        self.shape, self.engine, self.sparse_gradients = shape, engine, sparse_gradients
         self.embedding = nn.Embedding(shape.vocabulary_size, shape.embedding_size)
         self.recurrent = Recurrent(
             shape.cell,
@@ -106,11 +109,15 @@ class LanguageModelNetwork(nn.Module):
         self, ids: Tensor, state: HiddenState | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Tensor, HiddenState]:
         """Read tokens: ids (T, B) to the last layer's outputs (T, B, H) and the state after the last token."""
+        embedding = self.embedding.weight
+        sparse = self.sparse_gradients and not self.shape.tied and self.shape.vocabulary_size > ids.numel()
         if self.training and self.dropout.p > 0:
-            x = self.dropout(self.embedding(ids))
+            x = self.dropout(nn.functional.embedding(ids, embedding, sparse=sparse))
             outputs, state = self.recurrent(x, state, lengths=lengths)
         else:
-            outputs, state = self.recurrent.forward_tokens(ids, self.embedding.weight, state, lengths=lengths)
+            outputs, state = self.recurrent.forward_tokens(
+                ids, embedding, state, lengths=lengths, sparse_gradient=sparse
+            )
         return self.dropout(outputs), state
 
     def losses(self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -130,7 +137,7 @@ class LanguageModelNetwork(nn.Module):
             times = torch.arange(len(targets), device=targets.device)
             counts = (times[:, None] < lengths.to(targets.device)[None, :]).flatten()
             rows, wanted = rows[counts], wanted[counts]
-        engine = engines.get(self.engine)
+        engine = engines.choose(self.engine, self.recurrent.cell, rows)
         return autograd.linear_cross_entropy(engine, rows, self.output.weight, self.output.bias, wanted)
 
     def parameter_count(self) -> int:

@@ -146,16 +146,25 @@ class Recurrent(nn.Module):
         return outputs, self._as_given(last)
 
     def forward_tokens(
-        self, ids: Tensor, embedding: Tensor, hx: HiddenState | None = None, *, lengths: Tensor | None = None
+        self,
+        ids: Tensor,
+        embedding: Tensor,
+        hx: HiddenState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        sparse_gradient: bool = False,
     ) -> tuple[Tensor, HiddenState]:
-        """`forward` of embedding[ids], without forming it: ids (T, B), embedding (V, I), always time first."""
+        """`forward` of embedding[ids], without forming it: ids (T, B), embedding (V, I), always time first.
+
+        With `sparse_gradient` the embedding's gradient is a sparse tensor of the rows that occur.
+        """
         expect("ids", ids, (None, None))
-        engine = engines.get(self.engine)
+        engine = engines.choose(self.engine, self.cell, embedding)
         state = self._initial(hx, ids.shape[1], True, embedding)
 
         def project(suffix: str) -> Tensor:
             weight, _, bias, _ = self._weights(suffix)
-            return autograd.project_tokens(engine, ids, embedding, weight, bias)
+            return autograd.project_tokens(engine, ids, embedding, weight, bias, sparse_gradient=sparse_gradient)
 
         outputs, last = self._stack(project, state, lengths)
         return outputs, self._as_given(last)
@@ -186,7 +195,7 @@ class Recurrent(nn.Module):
         self, project_first: Callable[[str], Tensor], state: tuple[Tensor, ...], lengths: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All layers, time first; state and result are one (L*D, B, H) for each part."""
-        engine = engines.get(self.engine)
+        engine = engines.choose(self.engine, self.cell, state[0])
         last: list[tuple[Tensor, ...]] = []
         outputs: list[Tensor] = []
         for layer in range(self.num_layers):
@@ -206,7 +215,7 @@ class Recurrent(nn.Module):
 
     def _project(self, x: Tensor, suffix: str) -> Tensor:
         weight, _, bias, _ = self._weights(suffix)
-        return nn.functional.linear(x, weight, bias)
+        return autograd.linear(engines.choose(self.engine, self.cell, x), x, weight, bias)
 
     def _weights(self, suffix: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         weight_ih, weight_hh = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)

@@ -13,7 +13,7 @@ from unrolled.errors import TrainingError
 from unrolled.models import LanguageModelNetwork
 from unrolled.nn.recurrent import HiddenState
 from unrolled.text.batches import Batch
-from unrolled.training.optimizers import set_rate
+from unrolled.training.optimizers import clipped_step, gradient_norm, set_rate
 from unrolled.training.schedule import Schedule
 
 
@@ -61,6 +61,63 @@ class Step:
     ends_pass: bool
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What one update came to.
+
+    Attributes:
+        loss: mean over the batch's tokens before the update, in nats.
+        tokens: how many tokens counted.
+        gradient_norm: before clipping.
+        state: after the batch's last tokens, cut off from the graph.
+    """
+
+    loss: float
+    tokens: int
+    gradient_norm: float
+    state: HiddenState
+
+
+def train_step(
+    network: LanguageModelNetwork,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    state: HiddenState | None,
+    *,
+    rate: float,
+    clip: float,
+    device: torch.device,
+) -> Trained:
+    """One update: forward, backward, norm, check, clipping and descent.
+
+    Args:
+        network, optimizer: are changed; the optimizer is one of `optimizers.make`.
+        batch: what to learn from.
+        state: to start from; None is zero.
+        rate: learning rate.
+        clip: norm to which gradients are clipped; 0 does not clip.
+        device: of the network.
+
+    Raises:
+        TrainingError: loss or gradient is not a finite number; the weights are those before the update.
+    """
+    network.train()
+    inputs, targets, lengths = _on_device(batch, device)
+    outputs, state = network(inputs, state, lengths=lengths)
+    losses = network.losses(outputs, targets, lengths)
+    loss = losses.mean()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm, value, tokens = gradient_norm(optimizer), loss.item(), len(losses)
+    if not (math.isfinite(value) and math.isfinite(norm)):
+        raise TrainingError(
+            f"the loss is {value} and its gradient has norm {norm}: give a lower --learning-rate or a smaller --clip"
+        )
+    set_rate(optimizer, rate)
+    clipped_step(optimizer, norm, clip)
+    return Trained(value, tokens, norm, detached(state))
+
+
 def train_steps(
     network: LanguageModelNetwork,
     reader: Reader,
@@ -76,32 +133,19 @@ def train_steps(
     Raises:
         TrainingError: loss or gradient is not a finite number; the weights are those before the update.
     """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     while schedule.end is None or position.steps < schedule.end:
         pass_index, start = divmod(position.steps, len(reader))
         for batch in reader.batches(pass_index, start):
-            network.train()
-            inputs, targets, lengths = _on_device(batch, device)
-            outputs, state = network(inputs, None if batch.starts else position.state, lengths=lengths)
-            losses = network.losses(outputs, targets, lengths)
-            loss = losses.mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf).item()
-            value, tokens = loss.item(), len(losses)
-            del outputs, losses, loss  # or what they hold would stay in memory through the next forward pass
-            if not (math.isfinite(value) and math.isfinite(norm)):
-                raise TrainingError(
-                    f"step {position.steps + 1}: the loss is {value} and its gradient has norm {norm}: "
-                    "give a lower --learning-rate or a smaller --clip"
-                )
             rate = schedule.rate(position.steps)
-            set_rate(optimizer, rate)
-            optimizer.step()
+            state = None if batch.starts else position.state
+            try:
+                done = train_step(network, optimizer, batch, state, rate=rate, clip=clip, device=device)
+            except TrainingError as error:
+                raise TrainingError(f"step {position.steps + 1}: {error}") from error
             position.steps += 1
-            position.state = detached(state)
+            position.state = done.state
             ends_pass = position.steps % len(reader) == 0
-            yield Step(position.steps, value, tokens, rate, norm, ends_pass)
+            yield Step(position.steps, done.loss, done.tokens, rate, done.gradient_norm, ends_pass)
             if position.steps == schedule.end:
                 return
 

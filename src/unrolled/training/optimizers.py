@@ -1,36 +1,206 @@
-"""Optimizers by name; torch's own, with the settings that suit recurrent networks."""
+"""Optimizers by name, and a step of them with clipping: torch's, or with the native engine's kernels where these can.
 
-from collections.abc import Callable, Iterable
-from functools import partial
+Both kinds keep the same state under the same names, so that one can go on with what the other has stored.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
+from unrolled.engines.native import update
 from unrolled.errors import UsageError
 
-Maker = Callable[[Iterable[Parameter], float], torch.optim.Optimizer]
+SMALLEST_NORM = 1e-6
+"""Added to the norm that clipping divides by, as torch does."""
+
+Maker = Callable[[Sequence[Parameter], float], Optimizer]
+
+
+class NativeSGD(torch.optim.SGD):
+    """torch.optim.SGD, with momentum or without, each step in one pass; a sparse gradient touches only its rows."""
+
+    def __init__(self, parameters: Sequence[Parameter], rate: float, *, momentum: float = 0.0) -> None:
+        super().__init__(parameters, rate, momentum=momentum)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None, *, scale: float = 1.0) -> Any:
+        """Update all parameters, every gradient times `scale`."""
+        loss = _evaluated(closure)
+        for group in self.param_groups:
+            _refuse(group, "dampening", "weight_decay", "nesterov", "maximize")
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            gradients = [_coalesced(parameter) for parameter in parameters]
+            if group["momentum"] == 0:
+                update.sgd(parameters, gradients, rate=group["lr"], scale=scale)
+                continue
+            buffers = [self._buffer(parameter) for parameter in parameters]
+            gradients = [_dense(gradient) for gradient in gradients]
+            update.momentum(parameters, gradients, buffers, rate=group["lr"], scale=scale, momentum=group["momentum"])
+        return loss
+
+    def _buffer(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+
+class NativeAdamW(torch.optim.AdamW):
+    """torch.optim.AdamW, each step in one pass."""
+
+    def __init__(
+        self, parameters: Sequence[Parameter], rate: float, *, betas: tuple[float, float], weight_decay: float
+    ) -> None:
+        super().__init__(parameters, rate, betas=betas, weight_decay=weight_decay)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None, *, scale: float = 1.0) -> Any:
+        """Update all parameters, every gradient times `scale`."""
+        loss = _evaluated(closure)
+        for group in self.param_groups:
+            _refuse(group, "amsgrad", "maximize")
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            states = [self._state(parameter) for parameter in parameters]
+            update.adamw(
+                parameters,
+                [_dense(parameter.grad) for parameter in parameters],
+                *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")),
+                rate=group["lr"],
+                scale=scale,
+                betas=group["betas"],
+                epsilon=group["eps"],
+                weight_decay=group["weight_decay"],
+            )
+        return loss
+
+    def _state(self, parameter: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        return state
+
+
+BETAS, DECAY, MOMENTUM = (0.9, 0.99), 0.01, 0.9
 
 MAKERS: dict[str, Maker] = {
-    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), weight_decay=0.01, fused=True),
-    "sgd": partial(torch.optim.SGD, fused=True),
-    "momentum": partial(torch.optim.SGD, momentum=0.9, fused=True),
+    "adamw": lambda all_, rate: torch.optim.AdamW(all_, rate, betas=BETAS, weight_decay=DECAY, fused=True),
+    "sgd": torch.optim.SGD,  # not fused, so that it takes sparse gradients
+    "momentum": lambda all_, rate: torch.optim.SGD(all_, rate, momentum=MOMENTUM, fused=True),
     "rmsprop": torch.optim.RMSprop,
-    "adagrad": partial(torch.optim.Adagrad, fused=True),
+    "adagrad": lambda all_, rate: torch.optim.Adagrad(all_, rate, fused=True),
+}
+NATIVE_MAKERS: dict[str, Maker] = {
+    "adamw": lambda all_, rate: NativeAdamW(all_, rate, betas=BETAS, weight_decay=DECAY),
+    "sgd": NativeSGD,
+    "momentum": lambda all_, rate: NativeSGD(all_, rate, momentum=MOMENTUM),
 }
 
 
-def make(name: str, parameters: Iterable[Parameter], rate: float) -> torch.optim.Optimizer:
+def make(name: str, parameters: Iterable[Parameter], rate: float, *, engine: str = "auto") -> Optimizer:
     """The optimizer of that name.
+
+    Args:
+        name: a key of `MAKERS`.
+        parameters: what it updates.
+        rate: learning rate.
+        engine: with "auto" and "native" the native kernels update parameters that lie on the CPU in one floating dtype,
+            where they can run; torch's own optimizers do the rest.
 
     Raises:
         UsageError: no optimizer has that name.
     """
     if name not in MAKERS:
         raise UsageError(f'optimizer is "{name}": choose one of {", ".join(MAKERS)}')
-    return MAKERS[name](list(parameters), rate)
+    listed = list(parameters)
+    wants_native = engine in {"auto", "native"} and name in NATIVE_MAKERS
+    is_native = wants_native and update.suits(listed) and update.is_available()
+    return (NATIVE_MAKERS if is_native else MAKERS)[name](listed, rate)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def takes_sparse_gradients(name: str) -> bool:
+    """Whether the optimizer of that name leaves alone what has a gradient of zero, and reads sparse gradients.
+
+    Momentum, RMSprop and AdamW move or decay every row in every step. Adagrad leaves rows alone, but torch reads sparse
+    gradients only without its fused kernel, which would make the rest of the update slower than this makes it faster.
+    """
+    return name == "sgd"
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Give all parameters this learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def gradient_norm(optimizer: Optimizer) -> float:
+    """Norm of all gradients together, before any clipping."""
+    gradients = [_coalesced(parameter) for parameter in _with_gradients(optimizer)]
+    if isinstance(optimizer, NativeSGD | NativeAdamW):
+        return math.sqrt(update.sum_of_squares(gradients))
+    return float(torch.nn.utils.get_total_norm([_values(gradient) for gradient in gradients]))
+
+
+def clipped_step(optimizer: Optimizer, norm: float, clip: float) -> None:
+    """Update all parameters, with gradients shortened to a norm of `clip` where theirs, `norm`, is greater.
+
+    Args:
+        optimizer: from `make`. With native kernels the gradients themselves stay as they are, else they are scaled.
+        norm: from `gradient_norm`.
+        clip: 0 does not clip.
+    """
+    scale = min(1.0, clip / (norm + SMALLEST_NORM)) if clip else 1.0
+    if isinstance(optimizer, NativeSGD | NativeAdamW):
+        optimizer.step(scale=scale)
+        return
+    if scale < 1:
+        for parameter in _with_gradients(optimizer):
+            _values(parameter.grad).mul_(scale)
+    optimizer.step()
+
+
+def _with_gradients(optimizer: Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def _coalesced(parameter: Tensor) -> Tensor:
+    """The parameter's gradient; a sparse one has each row once from now on."""
+    gradient = parameter.grad
+    assert gradient is not None
+    if gradient.is_sparse and not gradient.is_coalesced():
+        rows = gradient._indices()[0]
+        if (rows[1:] > rows[:-1]).all():  # as engines give them; but autograd forgets to say so
+            gradient._coalesced_(True)
+        else:
+            parameter.grad = gradient = gradient.coalesce()
+    return gradient
+
+
+def _values(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None
+    return gradient._values() if gradient.is_sparse else gradient
+
+
+def _dense(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def _refuse(group: dict[str, Any], *names: str) -> None:
+    """What a state dict from elsewhere may ask for, and the kernels do not do."""
+    for name in names:
+        if group[name]:
+            raise UsageError(f"{name} is {group[name]}: the native kernels do without it, take torch's own optimizer")
+
+
+def _evaluated(closure: Callable[[], Any] | None) -> Any:
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

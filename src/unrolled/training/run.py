@@ -92,10 +92,17 @@ class _Run:
         self.device = device_of(options)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.network = LanguageModelNetwork(
-            self.shape, dropout=settings.model.dropout, engine=options.engine, generator=self.generator
+            self.shape,
+            dropout=settings.model.dropout,
+            engine=options.engine,
+            # to find the rows that occur would stall a GPU
+            sparse_gradients=self.device.type == "cpu" and optimizers.takes_sparse_gradients(options.optimizer),
+            generator=self.generator,
         )
         self._move_to_device()
-        self.optimizer = optimizers.make(options.optimizer, self.network.parameters(), options.highest_rate)
+        self.optimizer = optimizers.make(
+            options.optimizer, self.network.parameters(), options.highest_rate, engine=options.engine
+        )
         self.schedule = self._schedule()
         self.position = Position()
         self.meter = Meter(time.perf_counter)
@@ -137,8 +144,10 @@ class _Run:
 
     def prepared(self) -> Prepared:
         """What a person wants to know before the first step."""
+        weights = self.network.embedding.weight
+        engine = engines.choose(self.settings.training.engine, self.network.recurrent.cell, weights)
         return Prepared(
-            engines.get(self.settings.training.engine).description(),
+            engine.description(),
             str(self.device),
             self.network.parameter_count(),
             self._description(),

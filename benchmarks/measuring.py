@@ -1,0 +1,97 @@
+"""What all benchmarks share: machine and commit, quartiles, two contestants taking turns, the matrix peak."""
+
+import gc
+import importlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PRODUCT_SIZES = (1024, 2048, 3072)
+"""Rows and columns of the square products from which the matrix peak is told; smaller ones do not reach it."""
+
+
+class Quartiles(NamedTuple):
+    """The middle of some measurements and how far they spread."""
+
+    lower: float
+    median: float
+    upper: float
+
+
+def quartiles(values: list[float]) -> Quartiles:
+    """Quartiles of one value or more, interpolated linearly."""
+    return Quartiles(*np.quantile(values, (0.25, 0.5, 0.75)).tolist())
+
+
+def interleaved(first: Callable[[], float], second: Callable[[], float], pairs: int) -> list[tuple[float, float]]:
+    """What two contestants measure of themselves, taking turns, so that a machine that slows down slows both.
+
+    Python's garbage collector rests meanwhile: its pauses would hit either of the two by chance.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        return [(first(), second()) for _ in range(pairs)]
+    finally:
+        gc.enable()
+
+
+def product_peaks() -> dict[str, float]:
+    """The most that large float32 products reach here, in operations a second, by who does them.
+
+    PyTorch's products and, where it is built and has `product_peak()`, the native engine's.
+    """
+    peaks = {"torch.mm": max(_product_speed(size) for size in PRODUCT_SIZES)}
+    try:
+        native = importlib.import_module("unrolled.engines.native")
+    except ModuleNotFoundError:
+        return peaks
+    if hasattr(native, "product_peak"):
+        peaks["unrolled"] = float(native.product_peak())
+    return peaks
+
+
+def _product_speed(size: int, repetitions: int = 4) -> float:
+    import torch
+
+    left, right, product = torch.rand(size, size), torch.rand(size, size), torch.empty(size, size)
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        torch.mm(left, right, out=product)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def store(path: Path, record: dict[str, Any]) -> None:
+    """Write a record where results lie."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = next(
+        (line.split(":")[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
+        platform.processor(),
+    )
+    return {"processor": model, "threads": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+
+
+def commit() -> str:
+    """The commit that was measured, marked where the working tree differs from it."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -1,0 +1,281 @@
+// The Python module: loads a library of kernels and calls it. Arrays come as addresses; engine.py has checked them.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <dlfcn.h>
+#include <omp.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using unrolled::CompiledCell;
+using unrolled::Kernels;
+using Address = std::uintptr_t;
+
+namespace {
+
+std::vector<std::string> supported() {
+  std::vector<std::string> names;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    names.push_back("avx512");
+  if (avx2) names.push_back("avx2");
+#endif
+  names.push_back("plain");
+  return names;
+}
+
+// A function of a shared library, which stays loaded.
+template <class Function>
+Function find(const std::string& path, const char* name) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* function = library ? dlsym(library, name) : nullptr;
+  if (!function) throw std::runtime_error(path + ": " + dlerror());
+  return reinterpret_cast<Function>(function);
+}
+
+template <class T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+template <class T>
+std::vector<T*> all_at(const std::vector<Address>& addresses) {
+  std::vector<T*> pointers;
+  for (Address address : addresses) pointers.push_back(at<T>(address));
+  return pointers;
+}
+
+struct Cell {
+  const CompiledCell* compiled;
+};
+
+// Memory from the kernels' buffers, given back when nobody needs it any more.
+struct Block {
+  Block(const Kernels* kernels, std::size_t bytes) : kernels(kernels), at(bytes ? kernels->take(bytes) : nullptr) {}
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  ~Block() {
+    if (at) kernels->give(at);
+  }
+  Address address() const { return reinterpret_cast<Address>(at); }
+  const Kernels* kernels;
+  void* at;
+};
+
+class Library {
+ public:
+  explicit Library(const std::string& path) : kernels_(find<const Kernels* (*)()>(path, "unrolled_kernels")()) {}
+
+  int lanes() const { return kernels_->lanes; }
+
+  std::vector<Cell> cells(const std::string& path) const {
+    int count = 0;
+    const CompiledCell* first = find<const CompiledCell* (*)(int*)>(path, "unrolled_cells")(&count);
+    std::vector<Cell> cells;
+    for (int i = 0; i < count; ++i) {
+      if (first[i].lanes != kernels_->lanes) throw std::runtime_error(path + ": was compiled for another instruction set");
+      cells.push_back({first + i});
+    }
+    return cells;
+  }
+
+  Block* block(std::size_t bytes) const { return new Block(kernels_, bytes); }
+
+  // A NumPy array in memory that is used again.
+  nb::object empty(const std::vector<std::size_t>& shape, bool is_double) const {
+    std::size_t count = 1;
+    for (std::size_t size : shape) count *= size;
+    Block* block = new Block(kernels_, count * (is_double ? sizeof(double) : sizeof(float)));
+    nb::capsule owner(block, [](void* it) noexcept { delete static_cast<Block*>(it); });
+    const auto type = is_double ? nb::dtype<double>() : nb::dtype<float>();
+    return nb::cast(nb::ndarray<nb::numpy>(block->at, shape.size(), shape.data(), owner, nullptr, type));
+  }
+
+  template <class T>
+  const unrolled::Functions<T>& functions() const {
+    if constexpr (std::is_same_v<T, float>) return kernels_->f32;
+    else return kernels_->f64;
+  }
+
+ private:
+  const Kernels* kernels_;
+};
+
+// The operands of a recurrence, kept together from the way there to the way back.
+template <class T>
+struct Unroll {
+  Unroll(const Library& library, const Cell& cell, std::vector<long> sizes, int threads, bool reverse, Address x, Address weight_hh,
+         Address bias_hh, const std::vector<Address>& state, Address lengths, Address mask, const std::vector<Address>& zoneout)
+      : functions(library.functions<T>()), state(all_at<const T>(state)), zoneout(all_at<const T>(zoneout)),
+        operands{sizes[0], sizes[1], sizes[2], threads, reverse, cell.compiled, at<T>(x), at<T>(weight_hh), at<T>(bias_hh),
+                 nullptr, at<int64_t>(lengths), at<T>(mask), nullptr} {}
+  Unroll(const Unroll&) = delete;
+
+  const unrolled::UnrollOperands<T>& pointed() {
+    operands.state = state.data();
+    operands.zoneout = zoneout.empty() ? nullptr : zoneout.data();
+    return operands;
+  }
+
+  std::vector<long> tape_sizes() {
+    const auto sizes = functions.unroll_tape_sizes(pointed());
+    return {sizes.kept, sizes.late_kept, sizes.operands, sizes.late_operands};
+  }
+
+  static unrolled::UnrollTape<T> tape(const std::vector<Address>& parts) {
+    return {at<T>(parts[0]), at<T>(parts[1]), at<T>(parts[2]), at<T>(parts[3])};
+  }
+
+  void forward(const std::vector<Address>& parts, Address outputs, const std::vector<Address>& last) {
+    const auto pointers = all_at<T>(last);
+    nb::gil_scoped_release released;
+    functions.unroll(pointed(), tape(parts), at<T>(outputs), pointers.data());
+  }
+
+  void backward(const std::vector<Address>& parts, Address outputs, Address d_outputs, const std::vector<Address>& d_state,
+                Address d_x, Address d_weight, Address d_bias, const std::vector<Address>& d_initial) {
+    const auto from = all_at<const T>(d_state);
+    const auto to = all_at<T>(d_initial);
+    nb::gil_scoped_release released;
+    functions.unroll_backward(pointed(), tape(parts),
+                              {at<T>(outputs), at<T>(d_outputs), from.data(), at<T>(d_x), at<T>(d_weight), at<T>(d_bias), to.data()});
+  }
+
+  const unrolled::Functions<T>& functions;
+  std::vector<const T*> state, zoneout;
+  unrolled::UnrollOperands<T> operands;
+};
+
+template <class T>
+void product(const Library& library, int threads, std::vector<long> sizes, Address a, std::vector<long> a_strides, Address b,
+             std::vector<long> b_strides, Address bias, Address c) {
+  nb::gil_scoped_release released;
+  library.functions<T>().product({sizes[0], sizes[1], sizes[2], threads, at<T>(a), a_strides[0], a_strides[1], at<T>(b),
+                                  b_strides[0], b_strides[1], at<T>(bias), at<T>(c)});
+}
+
+template <class T>
+void linear_cross_entropy(const Library& library, int threads, std::vector<long> sizes, bool mean, Address inputs, Address weight,
+                          Address bias, Address targets, Address d_losses, Address losses, Address d_inputs, Address d_weight,
+                          Address d_bias) {
+  nb::gil_scoped_release released;
+  library.functions<T>().linear_cross_entropy({sizes[0], sizes[1], sizes[2], threads, mean, at<T>(inputs), at<T>(weight),
+                                               at<T>(bias), at<int64_t>(targets), at<T>(d_losses), at<T>(losses),
+                                               at<T>(d_inputs), at<T>(d_weight), at<T>(d_bias)});
+}
+
+template <class T>
+void gather_rows(const Library& library, int threads, Address from, Address index, long count, long width, Address to) {
+  nb::gil_scoped_release released;
+  library.functions<T>().gather_rows(threads, at<T>(from), at<int64_t>(index), count, width, at<T>(to));
+}
+
+template <class T>
+void sum_rows(const Library& library, int threads, Address from, Address index, long count, long width, Address to, long rows) {
+  nb::gil_scoped_release released;
+  library.functions<T>().sum_rows(threads, at<T>(from), at<int64_t>(index), count, width, at<T>(to), rows);
+}
+
+template <class T>
+void sum_all_rows(const Library& library, int threads, Address from, long count, long width, Address to) {
+  nb::gil_scoped_release released;
+  library.functions<T>().sum_all_rows(threads, at<T>(from), count, width, at<T>(to));
+}
+
+// The functions of update.h over a table of items.
+template <class T>
+double sum_of_squares(const Library& library, int threads, Address items, long count) {
+  nb::gil_scoped_release released;
+  return library.functions<T>().sum_of_squares(threads, at<unrolled::Item<T>>(items), count);
+}
+
+template <class T>
+void sgd(const Library& library, int threads, Address items, long count, double rate, double scale) {
+  nb::gil_scoped_release released;
+  library.functions<T>().sgd(threads, at<unrolled::Item<T>>(items), count, rate, scale);
+}
+
+template <class T>
+void momentum(const Library& library, int threads, Address items, long count, double rate, double scale, double momentum) {
+  nb::gil_scoped_release released;
+  library.functions<T>().momentum(threads, at<unrolled::Item<T>>(items), count, rate, scale, momentum);
+}
+
+template <class T>
+void adamw(const Library& library, int threads, Address items, long count, double rate, double scale, double beta1, double beta2,
+           double epsilon, double weight_decay) {
+  nb::gil_scoped_release released;
+  library.functions<T>().adamw(threads, at<unrolled::Item<T>>(items), count, rate, scale, beta1, beta2, epsilon, weight_decay);
+}
+
+// The ids that occur among `count`, ascending, and for each of the `count` which of them it is.
+nb::tuple index_tokens(nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> ids, std::size_t vocabulary) {
+  std::vector<int64_t> place(vocabulary, -1);
+  for (std::size_t i = 0; i < ids.size(); ++i) place.at(std::size_t(ids.data()[i])) = 0;
+  std::vector<int64_t> occurring;
+  for (std::size_t id = 0; id < vocabulary; ++id) {
+    if (place[id] < 0) continue;
+    place[id] = int64_t(occurring.size());
+    occurring.push_back(int64_t(id));
+  }
+  const auto array = [](std::size_t count) {
+    auto* data = new int64_t[count];
+    nb::capsule owner(data, [](void* it) noexcept { delete[] static_cast<int64_t*>(it); });
+    return nb::ndarray<nb::numpy, int64_t>(data, {count}, owner);
+  };
+  auto first = array(occurring.size()), second = array(ids.size());
+  std::copy(occurring.begin(), occurring.end(), static_cast<int64_t*>(first.data()));
+  for (std::size_t i = 0; i < ids.size(); ++i) static_cast<int64_t*>(second.data())[i] = place[std::size_t(ids.data()[i])];
+  return nb::make_tuple(first, second);
+}
+
+// The functions of one dtype, under the same names.
+template <class T>
+void bind(nb::module_& module, const char* name) {
+  nb::module_ typed = module.def_submodule(name);
+  nb::class_<Unroll<T>>(typed, "Unroll")
+      .def(nb::init<const Library&, const Cell&, std::vector<long>, int, bool, Address, Address, Address,
+                    const std::vector<Address>&, Address, Address, const std::vector<Address>&>())
+      .def("tape_sizes", &Unroll<T>::tape_sizes)
+      .def("forward", &Unroll<T>::forward)
+      .def("backward", &Unroll<T>::backward);
+  typed.def("product", &product<T>);
+  typed.def("linear_cross_entropy", &linear_cross_entropy<T>);
+  typed.def("gather_rows", &gather_rows<T>);
+  typed.def("sum_rows", &sum_rows<T>);
+  typed.def("sum_all_rows", &sum_all_rows<T>);
+  typed.def("sum_of_squares", &sum_of_squares<T>);
+  typed.def("sgd", &sgd<T>);
+  typed.def("momentum", &momentum<T>);
+  typed.def("adamw", &adamw<T>);
+}
+
+}  // namespace
+
+NB_MODULE(_native, module) {
+  module.def("supported", &supported, "Instruction sets that this processor has, best first.");
+  module.def("max_threads", &omp_get_max_threads, "Threads that OpenMP would use.");
+  module.def("index_tokens", &index_tokens, "ids"_a, "vocabulary"_a);
+  nb::class_<Cell>(module, "Cell").def_prop_ro("digest", [](const Cell& cell) { return std::string(cell.compiled->digest); });
+  nb::class_<Block>(module, "Block").def_prop_ro("address", &Block::address);
+  nb::class_<Library>(module, "Library")
+      .def(nb::init<const std::string&>(), "path"_a)
+      .def_prop_ro("lanes", &Library::lanes)
+      .def("cells", &Library::cells, "path"_a)
+      .def("block", &Library::block, "bytes"_a, nb::rv_policy::take_ownership)
+      .def("empty", &Library::empty, "shape"_a, "is_double"_a);
+  bind<float>(module, "float32");
+  bind<double>(module, "float64");
+}

@@ -1,0 +1,235 @@
+// Matrix products: panels of one operand packed once, and register tiles that run along them.
+//
+// A tile is R rows by V vectors of the result, held in registers while k runs: at each k it reads V vectors of a packed
+// panel and R single numbers of the other operand. Every sum runs over k in order, whatever the tile's size and place, so
+// that results do not depend on how rows and columns are shared out.
+
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+
+#include "buffers.h"
+#include "team.h"
+#include "vector.h"
+
+namespace unrolled {
+
+// The widest panel, in vectors, and the most rows of a tile: as many accumulators as leave room for the operands.
+constexpr int kPanelVectors = kRegisters == 32 ? 4 : 2;
+constexpr int kMostRows = 8;
+constexpr int most_rows(int vectors) { return kRegisters == 32 ? (vectors == 4 ? 6 : 8) : (vectors == 2 ? 6 : 8); }
+
+inline long ceil_div(long a, long b) { return (a + b - 1) / b; }
+
+// How `count` things are cut into as few parts of at most `most` as will do, as even as can be.
+struct Cut {
+  long count, parts;
+  Cut(long count, long most) : count(count), parts(ceil_div(count, most)) {}
+  long begin(long part) const { return count * part / parts; }
+  long size(long part) const { return begin(part + 1) - begin(part); }
+};
+
+// c[r][v] = (add ? c[r][v] : 0) + sum over k of a[r, k] panel[k][v]
+template <class T, int R, int V>
+void tile(const T* a, long a_row, long a_step, const T* panel, long depth, T* c, long c_row, long c_vector, bool add) {
+  constexpr int W = kLanes<T>;
+  Vector<T> sum[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = add ? load(c + r * c_row + v * c_vector) : Vector<T>{};
+  for (long k = 0; k < depth; ++k) {
+    Vector<T> b[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) b[v] = load(panel + v * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Vector<T> one = splat(a[r * a_row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[r][v] += one * b[v];
+    }
+    a += a_step;
+    panel += V * W;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(c + r * c_row + v * c_vector, sum[r][v]);
+}
+
+template <class T>
+using Tile = void (*)(const T*, long, long, const T*, long, T*, long, long, bool);
+
+template <class T, int V, int... R>
+Tile<T> tile_of_rows(int rows, std::integer_sequence<int, R...>) {
+  static constexpr Tile<T> all[] = {(R < most_rows(V) ? tile<T, R + 1, V> : nullptr)...};
+  return all[rows - 1];
+}
+
+template <class T>
+Tile<T> tile_for(long rows, long vectors) {
+  constexpr auto all = std::make_integer_sequence<int, kMostRows>();
+  if (vectors == 1) return tile_of_rows<T, 1>(int(rows), all);
+  if (vectors == 2) return tile_of_rows<T, 2>(int(rows), all);
+  if constexpr (kPanelVectors == 4) {
+    if (vectors == 3) return tile_of_rows<T, 3>(int(rows), all);
+    return tile_of_rows<T, 4>(int(rows), all);
+  }
+  return nullptr;
+}
+
+// Rows of a result that are as long as needed: how many tiles, and each of them.
+template <class T>
+void tiles(long rows, long vectors, const T* a, long a_row, long a_step, const T* panel, long depth, T* c, long c_row,
+           long c_vector, bool add) {
+  const Cut cut(rows, most_rows(int(vectors)));
+  for (long part = 0; part < cut.parts; ++part) {
+    const long r = cut.begin(part);
+    tile_for<T>(cut.size(part), vectors)(a + r * a_row, a_row, a_step, panel, depth, c + r * c_row, c_row, c_vector, add);
+  }
+}
+
+// An operand in memory: element (i, j) at at[i * row + j * column].
+template <class T>
+struct View {
+  const T* at;
+  long row, column;
+  const T* operator()(long i, long j) const { return at + i * row + j * column; }
+  View transposed() const { return {at, column, row}; }
+};
+
+// The first `width` columns of b, depth rows, as one vector of a panel whose rows are `stride` long; zeros past the width.
+template <class T>
+void pack_vector(View<T> b, long depth, long width, T* to, long stride) {
+  constexpr long W = kLanes<T>, kStrip = 16;  // as many rows at once as keep reading and writing in the first cache
+  for (long start = 0; start < depth; start += kStrip, to += kStrip * stride) {
+    const long rows = std::min(kStrip, depth - start);
+    for (long n = 0; n < W; ++n) {
+      const T* from = b(start, n);
+      for (long k = 0; k < rows; ++k) to[k * stride + n] = n < width ? from[k * b.row] : T(0);
+    }
+  }
+}
+
+// Columns [first, first + width) of b, depth rows, as a panel of `vectors` vectors a row; zeros past the width.
+template <class T>
+void pack_panel(View<T> b, long depth, long first, long width, long vectors, T* panel) {
+  constexpr long W = kLanes<T>;
+  const long stride = vectors * W;
+  if (b.column != 1) {
+    for (long v = 0; v < vectors; ++v)
+      pack_vector(View<T>{b(0, first + v * W), b.row, b.column}, depth, std::min(W, width - v * W), panel + v * W, stride);
+    return;
+  }
+  for (long k = 0; k < depth; ++k, panel += stride) {
+    const T* from = b(k, first);
+    if (width == stride) {
+      for (long v = 0; v < vectors; ++v) store(panel + v * W, load(from + v * W));
+    } else {
+      std::copy(from, from + width, panel);
+      std::fill(panel + width, panel + stride, T(0));
+    }
+  }
+}
+
+// Rows [first, first + rows) of a, depth columns, with the rows of one column side by side.
+template <class T>
+void pack_rows(View<T> a, long first, long rows, long depth, T* to) {
+  for (long k = 0; k < depth; ++k, to += rows) {
+    const T* from = a(first, k);
+    for (long r = 0; r < rows; ++r) to[r] = from[r * a.row];
+  }
+}
+
+// Whether tiles may read rows of a as they lie: along k, or across it where the lines that one tile reads are spread over
+// the first cache and not too far apart.
+template <class T>
+bool is_ready(View<T> a) {
+  constexpr long kLine = 64, kFar = 2048;
+  const long apart = a.column * long(sizeof(T));
+  return a.column == 1 || (a.row == 1 && apart <= kFar && apart % (4 * kLine) != 0);
+}
+
+// The result of a product: c[i * row + j], rows by columns.
+template <class T>
+struct Result {
+  T* at;
+  long row;
+};
+
+constexpr long kDepth = 512;      // of a slab: k that is run over at once
+constexpr long kRowsAtOnce = 96;  // of the left operand that stay in the second cache while panels pass
+
+// Numbers of the packed slabs of a product: of the right operand, and of the left one where its rows do not lie ready.
+template <class T>
+long panel_numbers(long n, long depth) {
+  return std::min(depth, kDepth) * ceil_div(n, kLanes<T>) * kLanes<T>;
+}
+template <class T>
+long row_numbers(long m, long depth) {
+  return std::min(depth, kDepth) * m;
+}
+
+template <class T>
+struct ProductScratch {
+  ProductScratch(long panel_numbers, long row_numbers) : panels(panel_numbers), rows(row_numbers) {}
+  Scratch<T> panels, rows;
+};
+
+// c = (add ? c : 0) + a b, for a (m, depth) and b (depth, n), by the whole team. All threads must call it.
+template <class T>
+void product(const Team& team, const ProductScratch<T>& scratch, long m, long n, long depth, View<T> a, View<T> b, Result<T> c,
+             bool add) {
+  constexpr long W = kLanes<T>;
+  const Cut panels(ceil_div(n, W), kPanelVectors);
+  const bool packs_rows = !is_ready(a);
+  const Cut blocks(m, most_rows(kPanelVectors));
+  for (long k0 = 0; k0 < depth; k0 += kDepth) {
+    const long slab = std::min(kDepth, depth - k0);
+    team.wait();  // until nobody reads the slab before
+    for (auto [p, end] = team.share(panels.parts); p < end; ++p) {
+      const long first = panels.begin(p) * W;
+      pack_panel(View<T>{b(k0, 0), b.row, b.column}, slab, first, std::min(n - first, panels.size(p) * W), panels.size(p),
+                 scratch.panels + first * slab);
+    }
+    if (packs_rows) {
+      for (auto [i, end] = team.share(blocks.parts); i < end; ++i)
+        pack_rows(View<T>{a(0, k0), a.row, a.column}, blocks.begin(i), blocks.size(i), slab, scratch.rows + blocks.begin(i) * slab);
+    }
+    team.wait();
+    const bool adds = add || k0 > 0;
+    // Share out what there is more of, tiles by rows or panels.
+    const bool by_rows = blocks.parts >= panels.parts * 2 || blocks.parts >= 8 * team.size;
+    const auto [block0, block1] = by_rows ? team.share(blocks.parts) : Team::Range{0, blocks.parts};
+    const auto [panel0, panel1] = by_rows ? Team::Range{0, panels.parts} : team.share(panels.parts);
+    constexpr long kBlocksAtOnce = kRowsAtOnce / most_rows(kPanelVectors);
+    for (long i0 = block0; i0 < block1; i0 += kBlocksAtOnce) {
+      const long i1 = std::min(block1, i0 + kBlocksAtOnce);
+      for (long p = panel0; p < panel1; ++p) {
+        const long first = panels.begin(p) * W, vectors = panels.size(p);
+        const T* panel = scratch.panels + first * slab;
+        const long width = std::min(n - first, vectors * W);
+        for (long i = i0; i < i1; ++i) {
+          const long r = blocks.begin(i), rows = blocks.size(i);
+          const T* from = packs_rows ? scratch.rows + r * slab : a(r, k0);
+          const long a_row = packs_rows ? 1 : a.row, a_step = packs_rows ? rows : a.column;
+          T* to = c.at + r * c.row + first;
+          const Tile<T> run = tile_for<T>(rows, vectors);
+          if (width == vectors * W) {
+            run(from, a_row, a_step, panel, slab, to, c.row, W, adds);
+            continue;
+          }
+          T edge[kMostRows * kPanelVectors * W];
+          for (long row = 0; adds && row < rows; ++row) std::copy(to + row * c.row, to + row * c.row + width, edge + row * vectors * W);
+          run(from, a_row, a_step, panel, slab, edge, vectors * W, W, adds);
+          for (long row = 0; row < rows; ++row)
+            std::copy(edge + row * vectors * W, edge + row * vectors * W + width, to + row * c.row);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace unrolled

@@ -1,0 +1,105 @@
+// Vectors of the instruction set that this file is compiled for, and the few functions in which cells are written.
+//
+// GCC's and Clang's vector extensions stand for all of AVX-512, AVX2, SSE2 and NEON: one source. A vector is a register;
+// an array that lives in memory is read with `load` and written with `store`, which ask for no alignment.
+
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace unrolled {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+constexpr int kRegisters = 32;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+constexpr int kRegisters = 16;
+#else
+constexpr int kVectorBytes = 16;
+constexpr int kRegisters = 16;
+#endif
+
+template <class T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct VectorOf<int32_t> {
+  typedef int32_t type __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using Vector = typename VectorOf<T>::type;
+
+template <class T>
+constexpr int kLanes = kVectorBytes / int(sizeof(T));
+
+template <class T>
+inline Vector<T> load(const T* from) {
+  Vector<T> v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <class T>
+inline void store(T* to, Vector<T> v) {
+  std::memcpy(to, &v, sizeof v);
+}
+
+template <class T>
+inline Vector<T> splat(T value) {
+  return Vector<T>{} + value;
+}
+
+template <class V>
+inline V minimum(V a, V b) {
+  return a < b ? a : b;
+}
+
+template <class V>
+inline V maximum(V a, V b) {
+  return a > b ? a : b;
+}
+
+// tanh as x P(x^2) / Q(x^2) on |x| <= 9, past which float32 knows no more than +-1. The coefficients make the largest
+// relative error least (2e-8 before rounding; native/fit_tanh.py found them); in float32 it is below 5e-7. Not a number
+// stays not a number: the comparison keeps x where it is unordered.
+inline Vector<float> tanh(Vector<float> x) {
+  const Vector<float> bound = splat(9.0f);
+  x = x > bound ? bound : x;
+  x = x < -bound ? -bound : x;
+  const Vector<float> z = x * x;
+  Vector<float> p = z * 1.3354352290662064e-08f + 2.0608851627912372e-05f;
+  p = p * z + 0.0034955739974975586f;
+  p = p * z + 0.1338101327419281f;
+  p = p * z + 1.0f;
+  Vector<float> q = z * 7.776429242767335e-07f + 0.00032856117468327284f;
+  q = q * z + 0.025876928120851517f;
+  q = q * z + 0.46714329719543457f;
+  q = q * z + 1.0f;
+  return x * p / q;
+}
+
+// The library's own, lane by lane: float64 is there for checks.
+inline Vector<double> tanh(Vector<double> x) {
+  for (int lane = 0; lane < kLanes<double>; ++lane) x[lane] = std::tanh(x[lane]);
+  return x;
+}
+
+// 1 / (1 + exp(-a)); cannot overflow, whatever the sign of a.
+inline Vector<float> sigmoid(Vector<float> a) { return 0.5f * tanh(0.5f * a) + 0.5f; }
+inline Vector<double> sigmoid(Vector<double> a) { return 0.5 * tanh(0.5 * a) + 0.5; }
+
+// max(a, 0), where what is not a number stays so, and its slope, 0 at 0.
+template <class V>
+inline V relu(V a) {
+  return a < V{} ? V{} : a;
+}
+template <class V>
+inline V is_positive(V a) {
+  return a > V{} ? V{} + 1 : V{};
+}
+
+}  // namespace unrolled
