@@ -93,36 +93,46 @@ class Backward {
     if (has_next) multiply(local, c, place_of(c.step + 1), 0, s_.early, packed_);
     const long first = columns_.groups.begin(c.group), count = columns_.groups.size(c.group);
     for (long block = first; block < first + count; ++block) {
-      const T* product = has_next ? local.product + (block - first) * c.rows * W : nullptr;
-      for (long r = 0; r < c.rows; ++r) receive(local, c.step, block, c.row + r, r, product ? product + r * W : nullptr);
+      receive(local, c, block, has_next ? local.product + (block - first) * c.rows * W : nullptr);
+      if (holds_back()) keep_held(local, c, block);
       T* d_terms = s_.late ? d_late_terms(block, c.row) : local.d_terms;
-      cell_.step_backward(c.rows, local.d_after, tape_.kept + s_.kept(c.step, block, c.row), d_terms, local.d_before);
       T* d_state = d_state_tile(block, c.row);
-      for (long i = 0; i < c.rows * s_.states * W; i += W)
-        store(d_state + i, o_.lengths || o_.zoneout ? load(local.d_before + i) + load(local.held + i) : load(local.d_before + i));
+      cell_.step_backward(c.rows, local.d_after, tape_.kept + s_.kept(c.step, block, c.row), d_terms, d_state);
+      for (long i = 0; holds_back() && i < c.rows * s_.states * W; i += W) store(d_state + i, load(d_state + i) + load(local.held + i));
       hand_on(c, block, d_terms, s_.late ? s_.early : 0, s_.gates);
     }
   }
 
-  // dE/d(state after the step) of one sequence, and what of it goes past the cell to the state before.
-  void receive(Local& local, long step, long block, long row, long r, const T* product) {
-    const long t = place_of(step), lanes = s_.lanes(block), at = (t * s_.batch + row) * s_.units + block * W;
-    T* d_after = local.d_after + r * s_.states * W;
-    T* held = local.held + r * s_.states * W;
-    const T* d_state = d_state_tile(block, row);
-    const bool live = is_live(t, row);
-    for (long part = 0; part < s_.states; ++part) {
-      Vector<T> d = load(d_state + part * W);
-      if (part == 0 && product) d += load(product);
-      if (part == 0 && live) d += get(g_.d_outputs + at, lanes);
-      Vector<T> past = live ? Vector<T>{} : d;
-      if (!live) d = Vector<T>{};
-      if (o_.zoneout && live) {
-        past = get(o_.zoneout[part] + at, lanes) * d;
-        d -= past;
+  bool holds_back() const { return o_.lengths || o_.zoneout; }
+
+  // dE/d(state after the step): from the state, from the next step's products, and from the outputs.
+  void receive(Local& local, const Chunk& c, long block, const T* product) {
+    const long t = place_of(c.step), lanes = s_.lanes(block), width = s_.states * W;
+    const T* d_outputs = g_.d_outputs + (t * s_.batch + c.row) * s_.units + block * W;
+    const T* d_state = d_state_tile(block, c.row);
+    T* d_after = local.d_after;
+    for (long r = 0; r < c.rows; ++r, d_outputs += s_.units, d_state += width, d_after += width) {
+      Vector<T> d = load(d_state);
+      if (product) d += load(product + r * W);
+      if (is_live(t, c.row + r)) d += get(d_outputs, lanes);
+      store(d_after, d);
+      for (long part = W; part < width; part += W) store(d_after + part, load(d_state + part));
+    }
+  }
+
+  // Of dE/d(state after the step), take away what goes past the cell to the state before, and keep it.
+  void keep_held(Local& local, const Chunk& c, long block) {
+    const long t = place_of(c.step), lanes = s_.lanes(block);
+    for (long r = 0; r < c.rows; ++r) {
+      const long at = (t * s_.batch + c.row + r) * s_.units + block * W;
+      for (long part = 0; part < s_.states; ++part) {
+        T* d_after = local.d_after + (r * s_.states + part) * W;
+        const Vector<T> d = load(d_after);
+        Vector<T> held = is_live(t, c.row + r) ? Vector<T>{} : d;
+        if (o_.zoneout && is_live(t, c.row + r)) held = get(o_.zoneout[part] + at, lanes) * d;
+        store(local.held + (r * s_.states + part) * W, held);
+        store(d_after, d - held);
       }
-      store(d_after + part * W, d);
-      if (o_.lengths || o_.zoneout) store(held + part * W, past);
     }
   }
 
@@ -147,9 +157,9 @@ class Backward {
       const long at = (place_of(c.step) * s_.batch + c.row) * s_.width + gate * s_.units + block * W;
       const int apart = s_.apart_slot(int(gate));
       const T* d_x = d_terms + (apart < 0 ? gate : apart) * W;
-      for (long r = 0; r < c.rows; ++r) put(g_.d_x + at + r * s_.width, d_x + r * row_width, lanes);
+      for (long r = 0; r < c.rows; ++r) put(g_.d_x + at + r * s_.width, load(d_x + r * row_width), lanes);
       if (d_u_ == g_.d_x) continue;
-      for (long r = 0; r < c.rows; ++r) put(d_u_ + at + r * s_.width, d_terms + gate * W + r * row_width, lanes);
+      for (long r = 0; r < c.rows; ++r) put(d_u_ + at + r * s_.width, load(d_terms + gate * W + r * row_width), lanes);
     }
   }
 
@@ -161,7 +171,7 @@ class Backward {
         const long at = (c.row + r) * s_.units + block * W;
         T* d_state = d_state_tile(block, c.row + r);
         store(d_state, load(d_state) + load(local.product + ((block - first) * c.rows + r) * W));
-        for (long part = 0; part < s_.states; ++part) put(g_.d_initial_state[part] + at, d_state + part * W, s_.lanes(block));
+        for (long part = 0; part < s_.states; ++part) put(g_.d_initial_state[part] + at, load(d_state + part * W), s_.lanes(block));
       }
   }
 

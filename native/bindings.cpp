@@ -116,10 +116,10 @@ class Library {
 // The operands of a recurrence, kept together from the way there to the way back.
 template <class T>
 struct Unroll {
-  Unroll(const Library& library, const Cell& cell, std::vector<long> sizes, int threads, bool reverse, Address x, Address weight_hh,
-         Address bias_hh, const std::vector<Address>& state, Address lengths, Address mask, const std::vector<Address>& zoneout)
+  Unroll(const Library& library, const Cell& cell, std::vector<long> sizes, int threads, bool reverse, Address x, Address rows,
+         Address weight_hh, Address bias_hh, const std::vector<Address>& state, Address lengths, Address mask, const std::vector<Address>& zoneout)
       : functions(library.functions<T>()), state(all_at<const T>(state)), zoneout(all_at<const T>(zoneout)),
-        operands{sizes[0], sizes[1], sizes[2], threads, reverse, cell.compiled, at<T>(x), at<T>(weight_hh), at<T>(bias_hh),
+        operands{sizes[0], sizes[1], sizes[2], threads, reverse, cell.compiled, at<T>(x), at<int64_t>(rows), at<T>(weight_hh), at<T>(bias_hh),
                  nullptr, at<int64_t>(lengths), at<T>(mask), nullptr} {}
   Unroll(const Unroll&) = delete;
 
@@ -246,7 +246,7 @@ template <class T>
 void bind(nb::module_& module, const char* name) {
   nb::module_ typed = module.def_submodule(name);
   nb::class_<Unroll<T>>(typed, "Unroll")
-      .def(nb::init<const Library&, const Cell&, std::vector<long>, int, bool, Address, Address, Address,
+      .def(nb::init<const Library&, const Cell&, std::vector<long>, int, bool, Address, Address, Address, Address,
                     const std::vector<Address>&, Address, Address, const std::vector<Address>&>())
       .def("tape_sizes", &Unroll<T>::tape_sizes)
       .def("forward", &Unroll<T>::forward)

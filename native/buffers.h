@@ -2,8 +2,10 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
@@ -19,15 +21,19 @@ class Buffers {
     std::lock_guard lock(mutex_);
     auto found = free_.lower_bound(size);
     if (found != free_.end() && found->first <= size + size / 4) {
+      found = std::prev(free_.upper_bound(found->first));  // of those the last to be freed: it may still be in a cache
       void* block = found->second;
       free_bytes_ -= found->first;
       used_[block] = found->first;
       used_bytes_ += found->first;
+      most_used_ = std::max(most_used_, used_bytes_);
       free_.erase(found);
       return block;
     }
-    // What waits here in vain has the wrong sizes: the shapes have changed. Keep no more of it than is in use.
-    while (!free_.empty() && free_bytes_ > used_bytes_ + size) drop(free_.begin());
+    // Blocks that wait in vain have the wrong sizes. All together may be half as much again as was ever in use at once.
+    most_used_ = std::max(most_used_, used_bytes_ + size);
+    const std::size_t most = most_used_ + most_used_ / 2 + kSpare;
+    while (!free_.empty() && free_bytes_ + used_bytes_ + size > most) drop(free_.begin());
     void* block = allocate(size);
     used_[block] = size;
     used_bytes_ += size;
@@ -52,7 +58,7 @@ class Buffers {
  private:
   using Free = std::multimap<std::size_t, void*>;
 
-  static constexpr std::size_t kPage = 4096, kHugePage = std::size_t(2) << 20;
+  static constexpr std::size_t kPage = 4096, kHugePage = std::size_t(2) << 20, kSpare = std::size_t(8) << 20;
 
   static std::size_t rounded(std::size_t bytes) {
 #if defined(__SANITIZE_ADDRESS__)
@@ -79,7 +85,7 @@ class Buffers {
   std::mutex mutex_;
   Free free_;                           // by size
   std::map<void*, std::size_t> used_;
-  std::size_t free_bytes_ = 0, used_bytes_ = 0;
+  std::size_t free_bytes_ = 0, used_bytes_ = 0, most_used_ = 0;
 };
 
 inline Buffers& buffers() {

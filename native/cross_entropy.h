@@ -12,15 +12,16 @@
 
 namespace unrolled {
 
-constexpr long kScoreBytes = long(10) << 20;  // of the scores that are there at once: a good part of the last cache
-constexpr long kFewestRows = 64;
+constexpr long kScoreBytes = long(20) << 20;  // of the scores that are there at once: a good part of the last cache
+constexpr long kInputBytes = long(1) << 20;   // of the inputs of these rows, for vocabularies smaller than that
+constexpr long kFewestRows = 192;
 
 template <class T>
 class CrossEntropy {
  public:
   explicit CrossEntropy(const CrossEntropyOperands<T>& o)
       : o_(o), wants_gradients_(o.mean || o.d_losses), most_(rows_at_once(o)), stride_(stride_for(most_)), scores_(o.V * stride_),
-        share_(stride_), scaled_(wants_gradients_ ? most_ * o.H : 0), scratch_(scratch_for(o, most_, wants_gradients_)) {}
+        share_(stride_), d_inputs_(wants_gradients_ ? o.H * stride_ : 0), scratch_(scratch_for(o, most_, wants_gradients_)) {}
 
   void run() {
     with_team(o_.rows * o_.V * o_.H < 65536 ? 1 : o_.threads, [&](const Team& team) {
@@ -33,7 +34,9 @@ class CrossEntropy {
   static constexpr long W = kLanes<T>;
 
   static long rows_at_once(const CrossEntropyOperands<T>& o) {
-    const long most = std::max(kFewestRows, kScoreBytes / (o.V * long(sizeof(T))) / kFewestRows * kFewestRows);
+    // With a small vocabulary inputs are the larger part: few enough rows that these stay in a cache from product to product.
+    const long by_scores = kScoreBytes / (o.V * long(sizeof(T))), by_inputs = kInputBytes / (o.H * long(sizeof(T)));
+    const long most = std::max(kFewestRows, std::min(by_scores, std::max(o.V, by_inputs)));
     return Cut(o.rows, most).size(Cut(o.rows, most).parts - 1);  // the last part is as large as any
   }
 
@@ -41,9 +44,9 @@ class CrossEntropy {
   static long stride_for(long rows) { return (ceil_div(rows, W) | 1) * W; }
 
   static ProductScratch<T> scratch_for(const CrossEntropyOperands<T>& o, long rows, bool wants_gradients) {
-    const long scores = panel_numbers<T>(rows, o.H), d_inputs = panel_numbers<T>(o.H, o.V), d_weight = panel_numbers<T>(o.H, rows);
+    const long scores = panel_numbers<T>(rows, o.H), d_weight = panel_numbers<T>(o.H, rows);
     if (!wants_gradients) return {scores, 0};
-    return {std::max({scores, d_inputs, d_weight}), is_ready(View<T>{nullptr, 1, stride_for(rows)}) ? 0 : row_numbers<T>(rows, o.V)};
+    return {std::max(scores, d_weight), is_ready(View<T>{o.weight, 1, o.H}) ? 0 : row_numbers<T>(o.H, o.V)};
   }
 
   void chunk(const Team& team, long first, long rows) {
@@ -56,14 +59,14 @@ class CrossEntropy {
       team.wait();
       return;
     }
-    for (auto [j, end] = team.share(ceil_div(rows, W)); j < end; ++j) scale_inputs(first, j * W, std::min(W, rows - j * W));
     team.wait();
-    T* d_inputs = o_.d_inputs + first * H;
-    product(team, scratch_, rows, H, V, View<T>{scores_, 1, stride_}, View<T>{o_.weight, H, 1}, Result<T>{d_inputs, H}, false);
-    product(team, scratch_, V, H, rows, View<T>{scores_, stride_, 1}, View<T>{scaled_, H, 1}, Result<T>{o_.d_weight, H}, first > 0);
-    for (auto [j, end] = team.share(rows); j < end; ++j)
-      for (long h = 0; h < H; ++h) d_inputs[j * H + h] *= share_[j];
+    // dE/d(inputs) vocabulary last too: (H, rows) = weight^T scores, so that neither operand needs packing.
+    const View<T> scores{scores_, stride_, 1, true};
+    product(team, scratch_, H, rows, V, View<T>{o_.weight, 1, H}, scores, Result<T>{d_inputs_, stride_}, false);
+    product(team, scratch_, V, H, rows, scores, View<T>{inputs, H, 1, false, share_}, Result<T>{o_.d_weight, H}, first > 0);
     if (o_.d_bias) d_bias(team, rows, first > 0);
+    for (auto [j, end] = team.share(ceil_div(rows, W)); j < end; ++j)
+      turn_d_inputs(o_.d_inputs + (first + j * W) * H, j * W, std::min(W, rows - j * W));
     team.wait();
   }
 
@@ -98,9 +101,16 @@ class CrossEntropy {
     }
   }
 
-  void scale_inputs(long first, long column, long rows) {
-    for (long r = column; r < column + rows; ++r)
-      for (long h = 0; h < o_.H; ++h) scaled_[r * o_.H + h] = o_.inputs[(first + r) * o_.H + h] * share_[r];
+  // d_inputs_ of up to W rows to where they belong, times their shares.
+  void turn_d_inputs(T* to, long column, long rows) {
+    Vector<T> square[W];
+    for (long h = 0; h < o_.H; h += W) {
+      const long units = std::min(W, o_.H - h);
+      for (long i = 0; i < units; ++i) square[i] = load(d_inputs_ + (h + i) * stride_ + column) * load(share_ + column);
+      for (long i = units; i < W; ++i) square[i] = Vector<T>{};
+      transpose(square);
+      for (long r = 0; r < rows; ++r) put(to + r * o_.H + h, square[r], units);
+    }
   }
 
   void d_bias(const Team& team, long rows, bool add) {
@@ -119,7 +129,7 @@ class CrossEntropy {
   const CrossEntropyOperands<T>& o_;
   const bool wants_gradients_;
   const long most_, stride_;
-  Scratch<T> scores_, share_, scaled_;
+  Scratch<T> scores_, share_, d_inputs_;
   const ProductScratch<T> scratch_;
 };
 

@@ -80,15 +80,13 @@ class Forward {
     for (long block = blocks.begin; block < blocks.end; ++block)
       for (long row = rows.begin; row < rows.end; ++row)
         for (long part = 0; part < s_.states; ++part)
-          put(last_state_[part] + row * s_.units + block * W, state_tile(block, row) + part * W, s_.lanes(block));
+          put(last_state_[part] + row * s_.units + block * W, load(state_tile(block, row) + part * W), s_.lanes(block));
   }
 
   void put_operand(T* operands, long t, long block, long row, Vector<T> value) {
     const long lanes = s_.lanes(block);
     if (o_.recurrent_mask) value *= get(o_.recurrent_mask + row * s_.units + block * W, lanes);
-    alignas(kVectorBytes) T all[W];
-    store(all, value);
-    put(operands + (t * s_.batch + row) * s_.units + block * W, all, lanes);
+    put(operands + (t * s_.batch + row) * s_.units + block * W, value, lanes);
   }
 
   // What the recurrent products of a step act on, (B, H).
@@ -143,9 +141,11 @@ class Forward {
     const Vector<T> bias = load(bias_ + (gate * s_.blocks + block) * W);
     const int apart = s_.apart_slot(int(gate));
     const long lanes = s_.lanes(block), t = place_of(c.step);
-    const T* x = o_.x + (t * s_.batch + c.row) * s_.width + gate * s_.units + block * W;
-    for (long r = 0; r < c.rows; ++r, terms += s_.slots * W, x += s_.width) {
-      const Vector<T> input = is_live(t, c.row + r) ? get(x, lanes) : Vector<T>{};  // padding may hold anything
+    const long first = t * s_.batch + c.row;
+    const T* x = o_.x + gate * s_.units + block * W;
+    for (long r = 0; r < c.rows; ++r, terms += s_.slots * W) {
+      const long at = (o_.rows ? o_.rows[first + r] : first + r) * s_.width;
+      const Vector<T> input = is_live(t, c.row + r) ? get(x + at, lanes) : Vector<T>{};  // padding may hold anything
       const Vector<T> product = load(terms + gate * W) + bias;
       store(terms + gate * W, apart < 0 ? product + input : product);
       if (apart >= 0) store(terms + apart * W, input);
@@ -163,7 +163,7 @@ class Forward {
     }
     cell_.step(c.rows, terms, state, state, kept);
     T* out = outputs_ + (place_of(c.step) * s_.batch + c.row) * s_.units + block * W;
-    for (long r = 0; r < c.rows; ++r) put(out + r * s_.units, state + r * s_.states * W, s_.lanes(block));
+    for (long r = 0; r < c.rows; ++r) put(out + r * s_.units, load(state + r * s_.states * W), s_.lanes(block));
   }
 
   // Past a sequence's end its state stands still and its output is zero; zoneout holds back a part.
@@ -177,7 +177,7 @@ class Forward {
       store(state + part * W, value);
     }
     if (step + 1 < s_.steps) put_operand(tape_.operands, place_of(step + 1), block, row, load(state));
-    if (live) put(outputs_ + at, state, lanes);
+    if (live) put(outputs_ + at, load(state), lanes);
     else std::fill(outputs_ + at, outputs_ + at + lanes, T(0));
   }
 

@@ -16,7 +16,8 @@ struct UnrollOperands {
   int threads;
   bool reverse;
   const CompiledCell* cell;
-  const Real* x;          // (T, B, G*H)
+  const Real* x;          // (T, B, G*H), or with `rows` a table (U, G*H)
+  const int64_t* rows;    // (T, B) which row of the table is x there, or null
   const Real* weight_hh;  // (G*H, H)
   const Real* bias_hh;    // (G*H) or null
   const Real* const* state;  // S times (B, H)

@@ -33,7 +33,8 @@ struct Cut {
 
 // c[r][v] = (add ? c[r][v] : 0) + sum over k of a[r, k] panel[k][v]
 template <class T, int R, int V>
-void tile(const T* a, long a_row, long a_step, const T* panel, long depth, T* c, long c_row, long c_vector, bool add) {
+void tile(const T* a, long a_row, long a_step, const T* panel, long panel_step, long depth, T* c, long c_row, long c_vector,
+          bool add) {
   constexpr int W = kLanes<T>;
   Vector<T> sum[R][V];
 #pragma GCC unroll 8
@@ -51,7 +52,7 @@ void tile(const T* a, long a_row, long a_step, const T* panel, long depth, T* c,
       for (int v = 0; v < V; ++v) sum[r][v] += one * b[v];
     }
     a += a_step;
-    panel += V * W;
+    panel += panel_step;
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -60,7 +61,7 @@ void tile(const T* a, long a_row, long a_step, const T* panel, long depth, T* c,
 }
 
 template <class T>
-using Tile = void (*)(const T*, long, long, const T*, long, T*, long, long, bool);
+using Tile = void (*)(const T*, long, long, const T*, long, long, T*, long, long, bool);
 
 template <class T, int V, int... R>
 Tile<T> tile_of_rows(int rows, std::integer_sequence<int, R...>) {
@@ -87,30 +88,36 @@ void tiles(long rows, long vectors, const T* a, long a_row, long a_step, const T
   const Cut cut(rows, most_rows(int(vectors)));
   for (long part = 0; part < cut.parts; ++part) {
     const long r = cut.begin(part);
-    tile_for<T>(cut.size(part), vectors)(a + r * a_row, a_row, a_step, panel, depth, c + r * c_row, c_row, c_vector, add);
+    tile_for<T>(cut.size(part), vectors)(a + r * a_row, a_row, a_step, panel, vectors * kLanes<T>, depth, c + r * c_row, c_row,
+                                         c_vector, add);
   }
 }
 
-// An operand in memory: element (i, j) at at[i * row + j * column].
+// An operand in memory: element (i, j) at at[i * row + j * column], times scale[i] where there is one (right operands only).
 template <class T>
 struct View {
   const T* at;
   long row, column;
+  bool is_padded = false;  // rows may be read up to whole vectors
+  const T* scale = nullptr;
   const T* operator()(long i, long j) const { return at + i * row + j * column; }
-  View transposed() const { return {at, column, row}; }
+  View from(long i, long j) const { return {(*this)(i, j), row, column, is_padded, scale ? scale + i : nullptr}; }
 };
 
 // The first `width` columns of b, depth rows, as one vector of a panel whose rows are `stride` long; zeros past the width.
+// Rows of b lie apart and columns do not, or this would not be called: read along columns, turn, write.
 template <class T>
 void pack_vector(View<T> b, long depth, long width, T* to, long stride) {
-  constexpr long W = kLanes<T>, kStrip = 16;  // as many rows at once as keep reading and writing in the first cache
-  for (long start = 0; start < depth; start += kStrip, to += kStrip * stride) {
-    const long rows = std::min(kStrip, depth - start);
-    for (long n = 0; n < W; ++n) {
-      const T* from = b(start, n);
-      for (long k = 0; k < rows; ++k) to[k * stride + n] = n < width ? from[k * b.row] : T(0);
-    }
+  constexpr long W = kLanes<T>;
+  Vector<T> square[W];
+  long k = 0;
+  for (; b.row == 1 && k + W <= depth; k += W) {
+    for (long n = 0; n < W; ++n) square[n] = n < width ? load(b(k, n)) : Vector<T>{};
+    transpose(square);
+    for (long i = 0; i < W; ++i) store(to + (k + i) * stride, square[i]);
   }
+  for (; k < depth; ++k)
+    for (long n = 0; n < W; ++n) to[k * stride + n] = n < width ? *b(k, n) : T(0);
 }
 
 // Columns [first, first + width) of b, depth rows, as a panel of `vectors` vectors a row; zeros past the width.
@@ -120,7 +127,7 @@ void pack_panel(View<T> b, long depth, long first, long width, long vectors, T* 
   const long stride = vectors * W;
   if (b.column != 1) {
     for (long v = 0; v < vectors; ++v)
-      pack_vector(View<T>{b(0, first + v * W), b.row, b.column}, depth, std::min(W, width - v * W), panel + v * W, stride);
+      pack_vector(b.from(0, first + v * W), depth, std::min(W, width - v * W), panel + v * W, stride);
     return;
   }
   for (long k = 0; k < depth; ++k, panel += stride) {
@@ -131,16 +138,18 @@ void pack_panel(View<T> b, long depth, long first, long width, long vectors, T* 
       std::copy(from, from + width, panel);
       std::fill(panel + width, panel + stride, T(0));
     }
+    for (long v = 0; b.scale && v < vectors; ++v) store(panel + v * W, load(panel + v * W) * b.scale[k]);
   }
 }
 
-// Rows [first, first + rows) of a, depth columns, with the rows of one column side by side.
+// Rows [first, first + rows) of a, of `all` in all, depth columns, with the rows of one column side by side.
 template <class T>
-void pack_rows(View<T> a, long first, long rows, long depth, T* to) {
-  for (long k = 0; k < depth; ++k, to += rows) {
-    const T* from = a(first, k);
-    for (long r = 0; r < rows; ++r) to[r] = from[r * a.row];
-  }
+void pack_rows(View<T> a, long first, long rows, long all, long depth, T* to) {
+  long k = 0;
+  if (a.row == 1 && first + kMostRows <= all)  // a few rows too many at once, which the next column overwrites
+    for (; k + kMostRows < depth; ++k) std::memcpy(to + k * rows, a(first, k), kMostRows * sizeof(T));
+  for (; k < depth; ++k)
+    for (long r = 0; r < rows; ++r) to[k * rows + r] = *a(first + r, k);
 }
 
 // Whether tiles may read rows of a as they lie: along k, or across it where the lines that one tile reads are spread over
@@ -152,6 +161,26 @@ bool is_ready(View<T> a) {
   return a.column == 1 || (a.row == 1 && apart <= kFar && apart % (4 * kLine) != 0);
 }
 
+// Write or read the first lanes of a vector, all of them or as many as there are.
+template <class T>
+inline void put(T* to, Vector<T> vector, long lanes) {
+  if (lanes == kLanes<T>) {
+    store(to, vector);
+  } else {
+    T all[kLanes<T>];
+    store(all, vector);
+    std::copy(all, all + lanes, to);
+  }
+}
+
+template <class T>
+inline Vector<T> get(const T* from, long lanes) {
+  if (lanes == kLanes<T>) return load(from);
+  T all[kLanes<T>] = {};
+  std::copy(from, from + lanes, all);
+  return load(all);
+}
+
 // The result of a product: c[i * row + j], rows by columns.
 template <class T>
 struct Result {
@@ -159,7 +188,7 @@ struct Result {
   long row;
 };
 
-constexpr long kDepth = 512;      // of a slab: k that is run over at once
+constexpr long kDepth = 1024;      // of a slab: k that is run over at once
 constexpr long kRowsAtOnce = 96;  // of the left operand that stay in the second cache while panels pass
 
 // Numbers of the packed slabs of a product: of the right operand, and of the left one where its rows do not lie ready.
@@ -184,19 +213,18 @@ void product(const Team& team, const ProductScratch<T>& scratch, long m, long n,
              bool add) {
   constexpr long W = kLanes<T>;
   const Cut panels(ceil_div(n, W), kPanelVectors);
-  const bool packs_rows = !is_ready(a);
+  const bool packs_rows = !is_ready(a), packs_panels = !(b.is_padded && b.column == 1 && !b.scale);
   const Cut blocks(m, most_rows(kPanelVectors));
   for (long k0 = 0; k0 < depth; k0 += kDepth) {
     const long slab = std::min(kDepth, depth - k0);
     team.wait();  // until nobody reads the slab before
-    for (auto [p, end] = team.share(panels.parts); p < end; ++p) {
-      const long first = panels.begin(p) * W;
-      pack_panel(View<T>{b(k0, 0), b.row, b.column}, slab, first, std::min(n - first, panels.size(p) * W), panels.size(p),
-                 scratch.panels + first * slab);
+    for (auto [p, end] = team.share(packs_panels ? panels.parts : 0); p < end; ++p) {
+      const long first = panels.begin(p) * W, vectors = panels.size(p);
+      pack_panel(b.from(k0, 0), slab, first, std::min(n - first, vectors * W), vectors, scratch.panels + first * slab);
     }
     if (packs_rows) {
       for (auto [i, end] = team.share(blocks.parts); i < end; ++i)
-        pack_rows(View<T>{a(0, k0), a.row, a.column}, blocks.begin(i), blocks.size(i), slab, scratch.rows + blocks.begin(i) * slab);
+        pack_rows(a.from(0, k0), blocks.begin(i), blocks.size(i), m, slab, scratch.rows + blocks.begin(i) * slab);
     }
     team.wait();
     const bool adds = add || k0 > 0;
@@ -209,7 +237,8 @@ void product(const Team& team, const ProductScratch<T>& scratch, long m, long n,
       const long i1 = std::min(block1, i0 + kBlocksAtOnce);
       for (long p = panel0; p < panel1; ++p) {
         const long first = panels.begin(p) * W, vectors = panels.size(p);
-        const T* panel = scratch.panels + first * slab;
+        const T* panel = packs_panels ? scratch.panels + first * slab : b(k0, first);
+        const long panel_step = packs_panels ? vectors * W : b.row;
         const long width = std::min(n - first, vectors * W);
         for (long i = i0; i < i1; ++i) {
           const long r = blocks.begin(i), rows = blocks.size(i);
@@ -218,12 +247,12 @@ void product(const Team& team, const ProductScratch<T>& scratch, long m, long n,
           T* to = c.at + r * c.row + first;
           const Tile<T> run = tile_for<T>(rows, vectors);
           if (width == vectors * W) {
-            run(from, a_row, a_step, panel, slab, to, c.row, W, adds);
+            run(from, a_row, a_step, panel, panel_step, slab, to, c.row, W, adds);
             continue;
           }
           T edge[kMostRows * kPanelVectors * W];
           for (long row = 0; adds && row < rows; ++row) std::copy(to + row * c.row, to + row * c.row + width, edge + row * vectors * W);
-          run(from, a_row, a_step, panel, slab, edge, vectors * W, W, adds);
+          run(from, a_row, a_step, panel, panel_step, slab, edge, vectors * W, W, adds);
           for (long row = 0; row < rows; ++row)
             std::copy(edge + row * vectors * W, edge + row * vectors * W + width, to + row * c.row);
         }

@@ -46,20 +46,6 @@ const CellFunctions<T>& functions(const CompiledCell& cell) {
   else return cell.f64;
 }
 
-template <class T>
-inline void put(T* to, const T* vector, long lanes) {
-  if (lanes == kLanes<T>) store(to, load(vector));
-  else std::copy(vector, vector + lanes, to);
-}
-
-template <class T>
-inline Vector<T> get(const T* from, long lanes) {
-  if (lanes == kLanes<T>) return load(from);
-  T all[kLanes<T>] = {};
-  std::copy(from, from + lanes, all);
-  return load(all);
-}
-
 // Where in the sequence step number `step` reads and writes.
 inline long place(bool reverse, long steps, long step) { return reverse ? steps - 1 - step : step; }
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace unrolled {
 
@@ -61,6 +62,27 @@ inline V minimum(V a, V b) {
 template <class V>
 inline V maximum(V a, V b) {
   return a > b ? a : b;
+}
+
+// Turn a square of vectors, so that row i becomes lane i: blocks off the diagonal change places, halves first.
+template <class V, int Half, int... Lane>
+inline void swap_blocks(V& a, V& b, std::integer_sequence<int, Lane...>) {
+  constexpr int W = sizeof...(Lane);
+  const V upper = __builtin_shufflevector(a, b, (Lane & Half ? W + Lane - Half : Lane)...);
+  b = __builtin_shufflevector(a, b, (Lane & Half ? W + Lane : Lane + Half)...);
+  a = upper;
+}
+template <class V, int Half, int W>
+inline void swap_all_blocks(V (&rows)[W]) {
+  if constexpr (Half > 0) {
+    for (int i = 0; i < W; ++i)
+      if (!(i & Half)) swap_blocks<V, Half>(rows[i], rows[i + Half], std::make_integer_sequence<int, W>());
+    swap_all_blocks<V, Half / 2, W>(rows);
+  }
+}
+template <class V, long W>
+inline void transpose(V (&rows)[W]) {
+  swap_all_blocks<V, int(W) / 2, int(W)>(rows);
 }
 
 // tanh as x P(x^2) / Q(x^2) on |x| <= 9, past which float32 knows no more than +-1. The coefficients make the largest

@@ -16,7 +16,7 @@ from unrolled.cells import Cell
 from .contract_cases import DTYPES, ENGINES, KINDS, MASKS, TOLERANCE
 from .test_unroll_contract import GRID
 
-OPERATIONS = ("unroll", "step", "linear", "project_tokens", "linear_cross_entropy")
+OPERATIONS = ("unroll", "step", "linear", "unroll_tokens", "project_tokens", "linear_cross_entropy")
 
 
 def classes_in(package: ModuleType) -> Iterator[type]:

@@ -1,4 +1,4 @@
-"""Every engine's `project_tokens` and `linear_cross_entropy` against explicit one-hot products and naive softmax."""
+"""Every engine's operations on tokens and its linear ones, against one-hot products, reference and naive softmax."""
 
 from typing import Any
 
@@ -6,10 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled import engines
-from unrolled.engines import RowGradient
+from unrolled import engines, reference
+from unrolled.cells import Cell
+from unrolled.engines import InputWeights, Masks, RowGradient
 
-from .contract_cases import Doubles, as_numpy, assert_agrees, convert, each_dtype, each_engine, each_kind
+from .contract_cases import (
+    EVERY_CELL,
+    Doubles,
+    Setting,
+    as_numpy,
+    assert_agrees,
+    convert,
+    each_dtype,
+    each_engine,
+    each_kind,
+    make_case,
+)
 
 IDS = np.array([[2, 0, 4], [2, 2, 3], [0, 4, 2], [3, 3, 0]])  # T = 4, B = 3; 1 does not occur, others repeat
 VOCABULARY_SIZES = (5, 40)  # fewer and more than T*B = 12
@@ -80,6 +92,98 @@ def test_the_gradient_of_the_embedding_by_rows(
         np.testing.assert_array_equal(as_numpy(rows), [0, 2, 3, 4])
         got = {"values": values, "dweight": gradients.weight, "dbias": gradients.bias}
         assert_agrees(got, expected, kind, dtype)
+
+
+@each_dtype
+@each_kind
+@each_engine
+@each_bias
+@pytest.mark.parametrize("vocabulary_size", VOCABULARY_SIZES)
+@pytest.mark.parametrize("cell", EVERY_CELL, ids=lambda cell: cell.name)
+def test_unroll_tokens_is_project_tokens_and_unroll(
+    cell: Cell, vocabulary_size: int, has_bias: bool, engine: str, kind: str, dtype: str
+) -> None:
+    case = make_case(Setting(cell, steps=4, unequal=True, reverse=True, masks="zoneout", bias=has_bias))
+    rows = len(case.weight_hh)
+    embedding, weight, bias = draw(1, vocabulary_size, 3), draw(2, rows, 3), draw(4, rows) if has_bias else None
+    x = embedding[IDS] @ weight.T + (0 if bias is None else bias)
+    weights = reference.Weights(weight, case.weight_hh, bias, case.bias_hh)
+    masks = reference.Masks(case.recurrent, case.zoneout)
+    lengths: Any = case.lengths
+    done = reference.unroll(
+        cell, embedding[IDS], weights, lengths=lengths, initial_state=case.state, reverse=True, masks=masks
+    )
+    wanted = reference.unroll_backward(done.tape, np.nan_to_num(case.d_outputs), case.d_state)
+    assert x.shape == case.x.shape
+    one_hot = np.eye(vocabulary_size)[IDS.reshape(-1)]
+    expected = {
+        "outputs": done.outputs,
+        "dembedding": one_hot.T @ wanted.x.reshape(-1, 3),
+        "dweight_ih": wanted.weights.weight_ih,
+        "dweight_hh": wanted.weights.weight_hh,
+    }
+    given, chosen = convert(case, kind, dtype), engines.get(engine)
+    inputs = InputWeights(*convert((embedding, weight, bias), kind, dtype))
+    got_done = chosen.unroll_tokens(
+        cell,
+        convert(IDS, kind, dtype),
+        inputs,
+        given.weight_hh,
+        given.bias_hh,
+        given.state,
+        lengths=given.lengths,
+        reverse=True,
+        masks=Masks(given.recurrent, given.zoneout),
+    )
+    for sparse in (False, True):  # the tape serves twice
+        first, then = chosen.unroll_tokens_backward(got_done.tape, given.d_outputs, given.d_state, sparse=sparse)
+        d_embedding = first.inputs
+        if sparse:
+            d_rows, values = d_embedding
+            d_embedding = np.zeros_like(embedding, dtype) if kind == "numpy" else torch.zeros_like(inputs.embedding)
+            d_embedding[d_rows] = values
+        got = {
+            "outputs": got_done.outputs,
+            "dembedding": d_embedding,
+            "dweight_ih": first.weight,
+            "dweight_hh": then.weight_hh,
+        }
+        optional = {
+            "dbias_ih": (first.bias, wanted.weights.bias_ih),
+            "dbias_hh": (then.bias_hh, wanted.weights.bias_hh),
+        }
+        for name, (mine, theirs) in optional.items():
+            assert (mine is None) == (theirs is None) == (not has_bias)
+            if has_bias:
+                got[name], expected[name] = mine, theirs
+        for index, name in enumerate(cell.state):
+            got |= {f"last {name}": got_done.state[index], f"dstate {name}": then.state[index]}
+            expected |= {f"last {name}": done.last[index], f"dstate {name}": wanted.initial_state[index]}
+        assert_agrees(got, expected, kind, dtype)
+
+
+@each_dtype
+@each_kind
+@each_engine
+@each_bias
+def test_linear(has_bias: bool, engine: str, kind: str, dtype: str) -> None:
+    inputs, weight, d_results = draw(21, 6, 3), draw(22, 7, 3), draw(23, 6, 7)
+    bias = draw(24, 7) if has_bias else None
+    results = inputs @ weight.T + (0 if bias is None else bias)
+    expected = {"results": results, "dinputs": d_results @ weight, "dweight": d_results.T @ inputs}
+    expected |= {"dbias": d_results.sum(axis=0)} if has_bias else {}
+    chosen = engines.get(engine)
+    given = convert((inputs, weight, bias), kind, dtype)
+    got_results, tape = chosen.linear(*given)
+    for _ in range(2):  # the tape serves twice
+        gradients = chosen.linear_backward(tape, convert(d_results, kind, dtype))
+        got = {"results": got_results, "dinputs": gradients.inputs, "dweight": gradients.weight}
+        got |= {} if gradients.bias is None else {"dbias": gradients.bias}
+        assert_agrees(got, expected, kind, dtype)
+    assert chosen.linear_backward(tape, convert(d_results, kind, dtype), d_inputs=False).inputs is None
+    silent, nothing = chosen.linear(*given, keep=False)
+    assert nothing is None
+    assert (silent == got_results).all()
 
 
 @each_dtype

@@ -12,6 +12,7 @@ from unrolled.cells import Cell
 from unrolled.engines.contract import (
     Array,
     Engine,
+    InputWeights,
     LanguageModelWeights,
     LayerWeights,
     LinearGradients,
@@ -27,6 +28,7 @@ from unrolled.errors import EngineError, UnrolledWarning, UsageError
 
 __all__ = [
     "Engine",
+    "InputWeights",
     "LanguageModelWeights",
     "LayerWeights",
     "LinearGradients",

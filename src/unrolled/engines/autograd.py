@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unrolled.cells import Cell
-from unrolled.engines.contract import Engine, Masks
+from unrolled.engines.contract import Engine, InputWeights, Masks, RowGradient
 from unrolled.engines.portable import Portable
 
 _recording = Portable()
@@ -46,7 +46,7 @@ def unroll(
         gradients = engine.unroll_backward(tape, d_outputs, d_state)
         return gradients.x, gradients.weight_hh, gradients.bias_hh, *gradients.state
 
-    outputs, *last = _apply(engine, forward, backward, x, weight_hh, bias_hh, *state)
+    outputs, *last = _apply(engine, forward, backward, x, weight_hh, bias_hh, *_dense(state))
     return outputs, tuple(last)
 
 
@@ -62,7 +62,7 @@ def step(
         gradients = engine.step_backward(tape, d_state)
         return gradients.x, gradients.weight_hh, gradients.bias_hh, *gradients.state
 
-    return tuple(_apply(engine, forward, backward, x, weight_hh, bias_hh, *state))
+    return tuple(_apply(engine, forward, backward, x, weight_hh, bias_hh, *_dense(state)))
 
 
 def linear(engine: Engine, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -101,15 +101,41 @@ def project_tokens(
 
     def backward(tape: Any, d_x: Tensor) -> tuple[Tensor | None, ...]:
         gradients = engine.project_tokens_backward(tape, d_x, sparse=sparse_gradient)
-        d_embedding = gradients.inputs
-        if sparse_gradient:
-            rows, values = d_embedding
-            d_embedding = torch.sparse_coo_tensor(
-                rows[None], values, embedding.shape, is_coalesced=True, check_invariants=False
-            )
-        return None, d_embedding, gradients.weight, gradients.bias
+        return None, _as_tensor(gradients.inputs, embedding), gradients.weight, gradients.bias
 
     return _apply(engine, forward, backward, ids, embedding, weight_ih, bias_ih)[0]
+
+
+def unroll_tokens(
+    engine: Engine,
+    cell: Cell,
+    ids: Tensor,
+    inputs: InputWeights,
+    weight_hh: Tensor,
+    bias_hh: Tensor | None,
+    state: Sequence[Tensor],
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    masks: Masks | None = None,
+    sparse_gradient: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`Engine.unroll_tokens` with gradients; arguments and results as of `project_tokens` and `unroll`."""
+
+    def forward(engine: Engine, keep: bool, ids: Tensor, *operands: Any) -> Any:
+        embedding, weight_ih, bias_ih, weight_hh, bias_hh, *initial = operands
+        weights = InputWeights(embedding, weight_ih, bias_ih)
+        options: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "masks": masks, "keep": keep}
+        done = engine.unroll_tokens(cell, ids, weights, weight_hh, bias_hh, tuple(initial), **options)
+        return (done.outputs, *done.state), done.tape
+
+    def backward(tape: Any, d_outputs: Tensor, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        first, then = engine.unroll_tokens_backward(tape, d_outputs, d_state, sparse=sparse_gradient)
+        d_embedding = _as_tensor(first.inputs, inputs.embedding)
+        return None, d_embedding, first.weight, first.bias, then.weight_hh, then.bias_hh, *then.state
+
+    outputs, *last = _apply(engine, forward, backward, ids, *inputs, weight_hh, bias_hh, *_dense(state))
+    return outputs, tuple(last)
 
 
 def linear_cross_entropy(
@@ -125,6 +151,19 @@ def linear_cross_entropy(
         return *engine.linear_cross_entropy_backward(tape, d_losses), None
 
     return _apply(engine, forward, backward, inputs, weight, bias, targets)[0]
+
+
+def _dense(state: Sequence[Tensor]) -> list[Tensor]:
+    """A state may be cut out of a larger tensor; engines want it dense."""
+    return [part.contiguous() for part in state]
+
+
+def _as_tensor(gradient: Tensor | RowGradient, embedding: Tensor) -> Tensor:
+    """The gradient of an embedding, sparse where it is given by rows."""
+    if isinstance(gradient, Tensor):
+        return gradient
+    rows, values = gradient
+    return torch.sparse_coo_tensor(rows[None], values, embedding.shape, is_coalesced=True, check_invariants=False)
 
 
 def _apply(

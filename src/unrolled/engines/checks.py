@@ -11,6 +11,7 @@ from unrolled.errors import ShapeError
 
 def check_unroll(
     cell: Cell,
+    shape: tuple[int, ...],
     x: Array,
     weight_hh: Array,
     bias_hh: Array | None,
@@ -18,7 +19,7 @@ def check_unroll(
     lengths: Array | None,
     masks: Masks,
 ) -> None:
-    """Hold the operands of `unroll` against each other.
+    """Hold the operands of `unroll` against each other: x has that shape, or is what has that shape when it is formed.
 
     Raises:
         ShapeError: names the operand, its shape and the one expected.
@@ -27,10 +28,11 @@ def check_unroll(
     size = weight_hh.shape[1]
     rows = len(cell.gates) * size
     expect("weight_hh", weight_hh, (rows, size), f"{len(cell.gates)} gates of cell {cell.name}")
-    expect("x", x, (None, None, rows))
-    steps, batch = x.shape[:2]
+    if len(shape) != 3 or shape[2] != rows:
+        raise ShapeError(f"x has shape {shape}: expected (any, any, {rows})")
+    steps, batch = shape[:2]
     if steps == 0 or batch == 0:
-        raise ShapeError(f"x has shape {tuple(x.shape)}: give at least one time step and one sequence")
+        raise ShapeError(f"x has shape {shape}: give at least one time step and one sequence")
     if bias_hh is not None:
         expect("bias_hh", bias_hh, (rows,))
     if len(state) != len(cell.state):

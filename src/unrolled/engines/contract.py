@@ -64,6 +64,14 @@ class LinearGradients(NamedTuple):
     bias: Array | None
 
 
+class InputWeights(NamedTuple):
+    """What makes x of a token: embedding (V, E), weight_ih (G*H, E), bias_ih (G*H,) or None."""
+
+    embedding: Array
+    weight_ih: Array
+    bias_ih: Array | None
+
+
 class RowGradient(NamedTuple):
     """The gradient of a matrix of which few rows are used: rows (U,) int64, ascending, and values (U, E); else zero."""
 
@@ -168,6 +176,27 @@ class Engine(Protocol):
 
         With `sparse` the embedding's is a `RowGradient` of the rows that occur in ids.
         """
+
+    def unroll_tokens(
+        self,
+        cell: Cell,
+        ids: Array,
+        inputs: InputWeights,
+        weight_hh: Array,
+        bias_hh: Array | None,
+        state: State,
+        *,
+        lengths: Array | None = None,
+        reverse: bool = False,
+        masks: Masks | None = None,
+        keep: bool = True,
+    ) -> Unrolled:
+        """`unroll` of what `project_tokens` makes of ids, (T, B), in one; arguments are theirs."""
+
+    def unroll_tokens_backward(
+        self, tape: Any, d_outputs: Array, d_state: State, *, sparse: bool = False
+    ) -> tuple[LinearGradients, UnrollGradients]:
+        """From dE/d(outputs) and dE/d(last state) to what the two backward passes return."""
 
     def linear_cross_entropy(
         self, inputs: Array, weight: Array, bias: Array | None, targets: Array, *, keep: bool = True

@@ -22,6 +22,7 @@ from unrolled.engines.checks import (
 )
 from unrolled.engines.contract import (
     Array,
+    InputWeights,
     LanguageModelWeights,
     LinearGradients,
     Masks,
@@ -76,7 +77,7 @@ class Portable:
     ) -> Unrolled:
         """Run a cell over time; see `contract.Engine.unroll`."""
         masks = masks or Masks()
-        check_unroll(cell, x, weight_hh, bias_hh, state, lengths, masks)
+        check_unroll(cell, tuple(x.shape), x, weight_hh, bias_hh, state, lengths, masks)
         weights = split_weights(cell, weight_hh, bias_hh, masks.recurrent)
         x, xp = with_bias(cell, x, weights), library(x)
         times = list(range(len(x)))
@@ -127,7 +128,7 @@ class Portable:
         self, cell: Cell, x: Array, weight_hh: Array, bias_hh: Array | None, state: State, *, keep: bool = True
     ) -> tuple[State, Any]:
         """One time step; see `contract.Engine.step`."""
-        check_unroll(cell, x[None], weight_hh, bias_hh, state, None, Masks())
+        check_unroll(cell, (1, *x.shape), x, weight_hh, bias_hh, state, None, Masks())
         weights = split_weights(cell, weight_hh, bias_hh, None)
         state, step = step_forward(cell, with_bias(cell, x, weights), weights, state)
         return state, _Tape(cell, weights, bias_hh is not None, [step], [0], None, None) if keep else None
@@ -180,6 +181,33 @@ class Portable:
         else:
             d_embedding = sum_rows_by_index(d_rows @ weight_ih, ids, count)
         return LinearGradients(d_embedding, d_rows.T @ rows, d_rows.sum(0) if has_bias else None)
+
+    def unroll_tokens(
+        self,
+        cell: Cell,
+        ids: Array,
+        inputs: InputWeights,
+        weight_hh: Array,
+        bias_hh: Array | None,
+        state: State,
+        *,
+        lengths: Array | None = None,
+        reverse: bool = False,
+        masks: Masks | None = None,
+        keep: bool = True,
+    ) -> Unrolled:
+        """Tokens to outputs; see `contract.Engine.unroll_tokens`."""
+        x, tokens = self.project_tokens(ids, *inputs, keep=keep)
+        done = self.unroll(cell, x, weight_hh, bias_hh, state, lengths=lengths, reverse=reverse, masks=masks, keep=keep)
+        return done._replace(tape=(tokens, done.tape)) if keep else done
+
+    def unroll_tokens_backward(
+        self, tape: Any, d_outputs: Array, d_state: State, *, sparse: bool = False
+    ) -> tuple[LinearGradients, UnrollGradients]:
+        """Undo `unroll_tokens`; see `contract.Engine.unroll_tokens_backward`."""
+        tokens, unrolled = tape
+        gradients = self.unroll_backward(unrolled, d_outputs, d_state)
+        return self.project_tokens_backward(tokens, gradients.x, sparse=sparse), gradients
 
     def linear_cross_entropy(
         self, inputs: Array, weight: Array, bias: Array | None, targets: Array, *, keep: bool = True

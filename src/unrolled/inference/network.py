@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled import cells
-from unrolled.engines import Engine, LanguageModelWeights, LayerWeights, State
+from unrolled.engines import Engine, InputWeights, LanguageModelWeights, LayerWeights, State
 from unrolled.errors import ModelDirectoryError, UsageError
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -90,17 +90,17 @@ def advance(
     lengths: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Floats, StackState]:
     """Read tokens: ids (T, B) to the last layer's outputs (T, B, H) and the state after the last token."""
-    first = weights.layers[0]
-    x, _ = engine.project_tokens(ids, weights.embedding, first.weight_ih, first.bias_ih, keep=False)
-    last = []
-    outputs: Floats = x
-    for index, layer in enumerate(weights.layers):
-        if index > 0:
-            x = outputs @ layer.weight_ih.T
-            if layer.bias_ih is not None:
-                x += layer.bias_ih
+    first, *others = weights.layers
+    inputs = InputWeights(weights.embedding, first.weight_ih, first.bias_ih)
+    outputs, final, _ = engine.unroll_tokens(
+        weights.cell, ids, inputs, first.weight_hh, first.bias_hh, state[0], lengths=lengths, keep=False
+    )
+    last = [final]
+    for layer, before in zip(others, state[1:], strict=True):
+        rows, _ = engine.linear(outputs.reshape(ids.size, -1), layer.weight_ih, layer.bias_ih, keep=False)
+        x = rows.reshape(*ids.shape, -1)
         outputs, final, _ = engine.unroll(
-            weights.cell, x, layer.weight_hh, layer.bias_hh, state[index], lengths=lengths, keep=False
+            weights.cell, x, layer.weight_hh, layer.bias_hh, before, lengths=lengths, keep=False
         )
         last.append(final)
     return outputs, tuple(last)

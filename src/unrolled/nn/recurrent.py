@@ -9,11 +9,13 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from unrolled import cells, engines
 from unrolled.cells import Cell
-from unrolled.engines import autograd
+from unrolled.engines import InputWeights, autograd
 from unrolled.engines.checks import expect
 from unrolled.errors import ShapeError, UsageError
 from unrolled.nn.dropout import Dropout
 
+Parts = tuple[Tensor, ...]
+"""The parts of a state, in the order of `Cell.state`."""
 HiddenState = Tensor | tuple[Tensor, ...]
 """(L*D, B, H) for cells whose state is h alone, else a tuple with one such tensor for each part: (h, c)."""
 
@@ -139,7 +141,7 @@ class Recurrent(nn.Module):
         x = input if batched else input[:, None]
         x = x.transpose(0, 1) if batch_first else x
         state = self._initial(hx, x.shape[1], batched, x)
-        outputs, last = self._stack(lambda suffix: self._project(x, suffix), state, lengths)
+        outputs, last = self._stack(lambda suffix, initial: self._layer(x, suffix, initial, lengths), state, lengths)
         outputs = outputs.transpose(0, 1) if batch_first else outputs
         if not batched:
             outputs, last = outputs[:, 0], tuple(part[:, 0] for part in last)
@@ -159,14 +161,25 @@ class Recurrent(nn.Module):
         With `sparse_gradient` the embedding's gradient is a sparse tensor of the rows that occur.
         """
         expect("ids", ids, (None, None))
-        engine = engines.choose(self.engine, self.cell, embedding)
+        engine, cell = engines.choose(self.engine, self.cell, embedding), self.cell
         state = self._initial(hx, ids.shape[1], True, embedding)
 
-        def project(suffix: str) -> Tensor:
-            weight, _, bias, _ = self._weights(suffix)
-            return autograd.project_tokens(engine, ids, embedding, weight, bias, sparse_gradient=sparse_gradient)
+        def first(suffix: str, initial: Parts) -> tuple[Tensor, Parts]:
+            weight_ih, weight_hh, bias_ih, bias_hh = self._weights(suffix)
+            return autograd.unroll_tokens(
+                engine,
+                cell,
+                ids,
+                InputWeights(embedding, weight_ih, bias_ih),
+                weight_hh,
+                bias_hh,
+                initial,
+                lengths=lengths,
+                reverse=suffix.endswith("_reverse"),
+                sparse_gradient=sparse_gradient,
+            )
 
-        outputs, last = self._stack(project, state, lengths)
+        outputs, last = self._stack(first, state, lengths)
         return outputs, self._as_given(last)
 
     def _forward_packed(
@@ -177,7 +190,9 @@ class Recurrent(nn.Module):
         self._check(packed.data)
         x, own_lengths = pad_packed_sequence(packed)
         state = self._initial(hx, x.shape[1], True, x)
-        outputs, last = self._stack(lambda suffix: self._project(x, suffix), state, own_lengths)
+        outputs, last = self._stack(
+            lambda suffix, initial: self._layer(x, suffix, initial, own_lengths), state, own_lengths
+        )
         order = packed.sorted_indices
         if order is not None:
             outputs, own_lengths = outputs[:, order], own_lengths[order.cpu()]
@@ -192,30 +207,33 @@ class Recurrent(nn.Module):
             raise ShapeError(f"input has dtype {x.dtype} and the module's weights have {dtype}: convert one of them")
 
     def _stack(
-        self, project_first: Callable[[str], Tensor], state: tuple[Tensor, ...], lengths: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """All layers, time first; state and result are one (L*D, B, H) for each part."""
-        engine = engines.choose(self.engine, self.cell, state[0])
-        last: list[tuple[Tensor, ...]] = []
+        self,
+        first: Callable[[str, Parts], tuple[Tensor, Parts]],
+        state: Parts,
+        lengths: Tensor | None,
+    ) -> tuple[Tensor, Parts]:
+        """All layers, time first, the lowest run by `first`; state and result are one (L*D, B, H) for each part."""
+        last: list[Parts] = []
         outputs: list[Tensor] = []
         for layer in range(self.num_layers):
             below = self.dropout(_side_by_side(outputs)) if outputs else None
             outputs = []
             for suffix in self._suffixes(layer):
-                x = project_first(suffix) if below is None else self._project(below, suffix)
-                _, weight, _, bias = self._weights(suffix)
-                initial = [part[len(last)] for part in state]
-                reverse = suffix.endswith("_reverse")
-                output, final = autograd.unroll(
-                    engine, self.cell, x, weight, bias, initial, lengths=lengths, reverse=reverse
-                )
-                outputs.append(output)
-                last.append(final)
+                initial = tuple(part[len(last)] for part in state)
+                run = first(suffix, initial) if below is None else self._layer(below, suffix, initial, lengths)
+                outputs.append(run[0])
+                last.append(run[1])
         return _side_by_side(outputs), tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
-    def _project(self, x: Tensor, suffix: str) -> Tensor:
-        weight, _, bias, _ = self._weights(suffix)
-        return autograd.linear(engines.choose(self.engine, self.cell, x), x, weight, bias)
+    def _layer(self, x: Tensor, suffix: str, initial: Parts, lengths: Tensor | None) -> tuple[Tensor, Parts]:
+        """One layer in one direction: x (T, B, I) to outputs (T, B, H) and the state after the last step."""
+        engine = engines.choose(self.engine, self.cell, x)
+        weight_ih, weight_hh, bias_ih, bias_hh = self._weights(suffix)
+        projected = autograd.linear(engine, x, weight_ih, bias_ih)
+        reverse = suffix.endswith("_reverse")
+        return autograd.unroll(
+            engine, self.cell, projected, weight_hh, bias_hh, initial, lengths=lengths, reverse=reverse
+        )
 
     def _weights(self, suffix: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         weight_ih, weight_hh = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)

@@ -13,7 +13,7 @@ from unrolled.errors import TrainingError
 from unrolled.models import LanguageModelNetwork
 from unrolled.nn.recurrent import HiddenState
 from unrolled.text.batches import Batch
-from unrolled.training.optimizers import clipped_step, gradient_norm, set_rate
+from unrolled.training.optimizers import clipped_step, forget_gradients, gradient_norm, set_rate
 from unrolled.training.schedule import Schedule
 
 
@@ -101,12 +101,13 @@ def train_step(
     Raises:
         TrainingError: loss or gradient is not a finite number; the weights are those before the update.
     """
-    network.train()
+    if not network.training:
+        network.train()
+    forget_gradients(optimizer)  # first, so that their memory serves the new ones
     inputs, targets, lengths = _on_device(batch, device)
     outputs, state = network(inputs, state, lengths=lengths)
     losses = network.losses(outputs, targets, lengths)
     loss = losses.mean()
-    optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm, value, tokens = gradient_norm(optimizer), loss.item(), len(losses)
     if not (math.isfinite(value) and math.isfinite(norm)):

@@ -19,6 +19,7 @@ from unrolled.engines.checks import (
 )
 from unrolled.engines.contract import (
     Array,
+    InputWeights,
     LanguageModelWeights,
     LinearGradients,
     Masks,
@@ -112,9 +113,25 @@ class Native:
     ) -> Unrolled:
         """Run a cell over time; see `contract.Engine.unroll`."""
         masks = masks or Masks()
-        check_unroll(cell, x, weight_hh, bias_hh, state, lengths, masks)
+        check_unroll(cell, tuple(x.shape), x, weight_hh, bias_hh, state, lengths, masks)
+        return self._unroll(cell, x, None, weight_hh, bias_hh, state, lengths, reverse, masks, keep)
+
+    def _unroll(
+        self,
+        cell: Cell,
+        x: Array,
+        rows: Any,
+        weight_hh: Array,
+        bias_hh: Array | None,
+        state: State,
+        lengths: Array | None,
+        reverse: bool,
+        masks: Masks,
+        keep: bool,
+    ) -> Unrolled:
+        """`unroll` of checked operands; with rows, (T, B), x is a table of which they are rows."""
         arrays = self._arrays(x)
-        steps, batch, size = len(x), x.shape[1], weight_hh.shape[1]
+        (steps, batch), size = (x if rows is None else rows).shape[:2], weight_hh.shape[1]
         lengths = None if lengths is None else integers(lengths)
         zoneout = masks.zoneout or ()
         held = (weight_hh, bias_hh, state, lengths, masks)
@@ -125,6 +142,7 @@ class Native:
             threads_of(self.library),
             reverse,
             address("x", x),
+            0 if rows is None else rows.ctypes.data,
             address("weight_hh", weight_hh),
             address("bias_hh", bias_hh),
             addresses("state", state),
@@ -138,7 +156,7 @@ class Native:
         outputs = arrays.empty(steps, batch, size)
         last = tuple(arrays.empty(batch, size) for _ in state)
         call.forward([part.address for part in parts], address("outputs", outputs), addresses("state", last))
-        shapes = (tuple(x.shape), tuple(weight_hh.shape), bias_hh is not None)
+        shapes = ((steps, batch, len(weight_hh)), tuple(weight_hh.shape), bias_hh is not None)
         return Unrolled(outputs, last, _UnrollTape(arrays, call, parts, outputs, shapes, held) if keep else None)
 
     def unroll_backward(self, tape: _UnrollTape, d_outputs: Array, d_state: State) -> UnrollGradients:
@@ -201,13 +219,19 @@ class Native:
         The product is taken once for each token that occurs, and its rows are looked up.
         """
         check_project_tokens(ids, embedding, weight_ih, bias_ih)
+        table, tape = self._token_table(ids, embedding, weight_ih, bias_ih)
+        x = self._arrays(embedding).gather(table, tape.index)
+        return x.reshape(*ids.shape, -1), tape if keep else None
+
+    def _token_table(
+        self, ids: Array, embedding: Array, weight_ih: Array, bias_ih: Array | None
+    ) -> tuple[Array, _TokensTape]:
+        """The input term of each token that occurs, (U, G*H), and which of these rows each token has."""
         arrays = self._arrays(embedding)
         occurring, index = self.library.module.index_tokens(integers(ids).reshape(-1), len(embedding))
         rows = arrays.gather(embedding, occurring)
         table = arrays.times_transposed(rows, weight_ih, bias_ih)
-        x = arrays.gather(table, index)
-        tape = _TokensTape(occurring, index, rows, weight_ih, bias_ih is not None, len(embedding)) if keep else None
-        return x.reshape(*ids.shape, -1), tape
+        return table, _TokensTape(occurring, index, rows, weight_ih, bias_ih is not None, len(embedding))
 
     def project_tokens_backward(self, tape: _TokensTape, d_x: Array, *, sparse: bool = False) -> LinearGradients:
         """Undo `project_tokens`; see `contract.Engine.project_tokens_backward`."""
@@ -223,6 +247,38 @@ class Native:
             d_rows = d_embedding
         d_bias = arrays.sum_all_rows(d_table) if tape.has_bias else None
         return LinearGradients(d_rows, arrays.transposed_times(d_table, tape.rows), d_bias)
+
+    def unroll_tokens(
+        self,
+        cell: Cell,
+        ids: Array,
+        inputs: InputWeights,
+        weight_hh: Array,
+        bias_hh: Array | None,
+        state: State,
+        *,
+        lengths: Array | None = None,
+        reverse: bool = False,
+        masks: Masks | None = None,
+        keep: bool = True,
+    ) -> Unrolled:
+        """Tokens to outputs, whose x is never there as a whole; see `contract.Engine.unroll_tokens`."""
+        masks = masks or Masks()
+        check_project_tokens(ids, *inputs)
+        shape = (*ids.shape, len(inputs.weight_ih))
+        check_unroll(cell, shape, inputs.embedding, weight_hh, bias_hh, state, lengths, masks)
+        table, tokens = self._token_table(ids, *inputs)
+        rows = tokens.index.reshape(tuple(ids.shape))
+        done = self._unroll(cell, table, rows, weight_hh, bias_hh, state, lengths, reverse, masks, keep)
+        return done._replace(tape=(tokens, done.tape)) if keep else done
+
+    def unroll_tokens_backward(
+        self, tape: Any, d_outputs: Array, d_state: State, *, sparse: bool = False
+    ) -> tuple[LinearGradients, UnrollGradients]:
+        """Undo `unroll_tokens`; see `contract.Engine.unroll_tokens_backward`."""
+        tokens, unrolled = tape
+        gradients = self.unroll_backward(unrolled, d_outputs, d_state)
+        return self.project_tokens_backward(tokens, gradients.x, sparse=sparse), gradients
 
     def linear_cross_entropy(
         self, inputs: Array, weight: Array, bias: Array | None, targets: Array, *, keep: bool = True
