@@ -40,7 +40,7 @@ void tile(const T* a, long a_row, long a_step, const T* panel, long panel_step, 
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[r][v] = add ? load(c + r * c_row + v * c_vector) : Vector<T>{};
+    for (int v = 0; v < V; ++v) sum[r][v] = Vector<T>{};
   for (long k = 0; k < depth; ++k) {
     Vector<T> b[V];
 #pragma GCC unroll 4
@@ -57,7 +57,10 @@ void tile(const T* a, long a_row, long a_step, const T* panel, long panel_step, 
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store(c + r * c_row + v * c_vector, sum[r][v]);
+    for (int v = 0; v < V; ++v) {
+      T* to = c + r * c_row + v * c_vector;
+      store(to, add ? load(to) + sum[r][v] : sum[r][v]);  // a sum of sums loses less than one long sum
+    }
 }
 
 template <class T>
