@@ -48,10 +48,6 @@ class Backward {
     Scratch<T> product, d_after, d_before, held, d_terms;
   };
 
-  struct Chunk {
-    long step, group, row, rows;
-  };
-
   long place_of(long step) const { return place(o_.reverse, s_.steps, step); }
   T* d_state_tile(long block, long row) { return d_state_ + (block * s_.batch + row) * s_.states * W; }
   T* d_late_terms(long block, long row) { return d_late_terms_ + (block * s_.batch + row) * s_.slots * W; }
@@ -88,12 +84,19 @@ class Backward {
       }
   }
 
-  void early(Local& local, const Chunk& c) {
-    const bool has_next = c.step + 1 < s_.steps;
-    if (has_next) multiply(local, c, place_of(c.step + 1), 0, s_.early, packed_);
+  // The rows of a chunk that have not ended at a step; none past the last step.
+  Chunk live(const Chunk& c, long step) const {
+    return {c.step, c.group, c.row, step < s_.steps ? live_rows(o_, place_of(step), c.row, c.rows) : 0};
+  }
+
+  void early(Local& local, const Chunk& all) {
+    const Chunk c = live(all, all.step), next = live(all, all.step + 1);
+    if (next.rows > 0) multiply(local, next, place_of(c.step + 1), 0, s_.early, packed_);
     const long first = columns_.groups.begin(c.group), count = columns_.groups.size(c.group);
     for (long block = first; block < first + count; ++block) {
-      receive(local, c, block, has_next ? local.product + (block - first) * c.rows * W : nullptr);
+      const T* product = local.product + (block - first) * next.rows * W;
+      for (long r = c.rows; r < all.rows; ++r) stand_still(c.step, block, c.row + r, r < next.rows ? product + r * W : nullptr);
+      receive(local, c, block, product, next.rows);
       if (holds_back()) keep_held(local, c, block);
       T* d_terms = s_.late ? d_late_terms(block, c.row) : local.d_terms;
       T* d_state = d_state_tile(block, c.row);
@@ -106,17 +109,28 @@ class Backward {
   bool holds_back() const { return o_.lengths || o_.zoneout; }
 
   // dE/d(state after the step): from the state, from the next step's products, and from the outputs.
-  void receive(Local& local, const Chunk& c, long block, const T* product) {
+  void receive(Local& local, const Chunk& c, long block, const T* product, long products) {
     const long t = place_of(c.step), lanes = s_.lanes(block), width = s_.states * W;
     const T* d_outputs = g_.d_outputs + (t * s_.batch + c.row) * s_.units + block * W;
     const T* d_state = d_state_tile(block, c.row);
     T* d_after = local.d_after;
     for (long r = 0; r < c.rows; ++r, d_outputs += s_.units, d_state += width, d_after += width) {
       Vector<T> d = load(d_state);
-      if (product) d += load(product + r * W);
+      if (r < products) d += load(product + r * W);
       if (is_live(t, c.row + r)) d += get(d_outputs, lanes);
       store(d_after, d);
       for (long part = W; part < width; part += W) store(d_after + part, load(d_state + part));
+    }
+  }
+
+  // Past a sequence's end: the state's gradient stays, with what the next step's products add where that had not ended.
+  void stand_still(long step, long block, long row, const T* product) {
+    T* d_state = d_state_tile(block, row);
+    if (product) store(d_state, load(d_state) + load(product));
+    for (long gate = 0; gate < s_.gates; ++gate) {
+      const long at = (place_of(step) * s_.batch + row) * s_.width + gate * s_.units + block * W;
+      std::fill(g_.d_x + at, g_.d_x + at + s_.lanes(block), T(0));
+      std::fill(d_u_ + at, d_u_ + at + s_.lanes(block), T(0));
     }
   }
 
@@ -136,7 +150,9 @@ class Backward {
     }
   }
 
-  void late(Local& local, const Chunk& c) {
+  void late(Local& local, const Chunk& all) {
+    const Chunk c = live(all, all.step);
+    if (c.rows == 0) return;
     multiply(local, c, place_of(c.step), s_.early, s_.late, packed_late_);
     const long first = columns_.groups.begin(c.group), count = columns_.groups.size(c.group);
     for (long block = first; block < first + count; ++block) {
@@ -164,13 +180,14 @@ class Backward {
   }
 
   void end(Local& local, const Chunk& c) {
-    multiply(local, c, place_of(0), 0, s_.early, packed_);
+    const Chunk next = live(c, 0);
+    if (next.rows > 0) multiply(local, next, place_of(0), 0, s_.early, packed_);
     const long first = columns_.groups.begin(c.group), count = columns_.groups.size(c.group);
     for (long block = first; block < first + count; ++block)
       for (long r = 0; r < c.rows; ++r) {
         const long at = (c.row + r) * s_.units + block * W;
         T* d_state = d_state_tile(block, c.row + r);
-        store(d_state, load(d_state) + load(local.product + ((block - first) * c.rows + r) * W));
+        if (r < next.rows) store(d_state, load(d_state) + load(local.product + ((block - first) * next.rows + r) * W));
         for (long part = 0; part < s_.states; ++part) put(g_.d_initial_state[part] + at, load(d_state + part * W), s_.lanes(block));
       }
   }

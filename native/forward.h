@@ -48,11 +48,6 @@ class Forward {
     Scratch<T> terms, operand, next, kept;
   };
 
-  // Some sequences and one group of blocks at one step.
-  struct Chunk {
-    long step, group, row, rows;
-  };
-
   long place_of(long step) const { return place(o_.reverse, s_.steps, step); }
   T* state_tile(long block, long row) { return state_ + (block * s_.batch + row) * s_.states * W; }
   bool is_live(long t, long row) const { return !o_.lengths || t < o_.lengths[row]; }
@@ -105,8 +100,16 @@ class Forward {
                strips.across_blocks ? block_size : W, false);
   }
 
-  void early(Local& local, const Chunk& c) {
+  Chunk live(const Chunk& c) const { return {c.step, c.group, c.row, live_rows(o_, place_of(c.step), c.row, c.rows)}; }
+
+  void early(Local& local, const Chunk& all) {
+    const Chunk c = live(all);
     const long first = early_.groups.begin(c.group), count = early_.groups.size(c.group);
+    for (long block = first; block < first + count; ++block)
+      for (long row = c.row + c.rows; row < all.row + all.rows; ++row) {
+        stand_still(c.step, block, row);
+        if (s_.late) clear(tape_.late_operands, c.step, block, row);  // what the weights' gradient multiplies by zero
+      }
     T* terms = s_.late ? late_terms(first, c.row) : local.terms;
     const long block_size = (s_.late ? s_.batch : c.rows) * s_.slots * W;
     multiply(early_, c, operand(c.step), packed_, terms, block_size);
@@ -125,7 +128,8 @@ class Forward {
     for (long r = 0; r < c.rows; ++r) put_operand(tape_.late_operands, place_of(c.step), block, c.row + r, load(local.operand + r * W));
   }
 
-  void late(Local& local, const Chunk& c) {
+  void late(Local& local, const Chunk& all) {
+    const Chunk c = live(all);
     const long first = late_.groups.begin(c.group), count = late_.groups.size(c.group);
     const T* operand = tape_.late_operands + place_of(c.step) * s_.batch * s_.units;
     multiply(late_, c, operand, packed_late_, late_terms(first, c.row) + s_.early * W, s_.batch * s_.slots * W);
@@ -166,19 +170,29 @@ class Forward {
     for (long r = 0; r < c.rows; ++r) put(out + r * s_.units, load(state + r * s_.states * W), s_.lanes(block));
   }
 
-  // Past a sequence's end its state stands still and its output is zero; zoneout holds back a part.
+  // Past a sequence's end its state stands still and its output is zero.
+  void stand_still(long step, long block, long row) {
+    if (step + 1 < s_.steps) put_operand(tape_.operands, place_of(step + 1), block, row, load(state_tile(block, row)));
+    clear(outputs_, step, block, row);
+  }
+
+  void clear(T* arrays, long step, long block, long row) {
+    T* at = arrays + (place_of(step) * s_.batch + row) * s_.units + block * W;
+    std::fill(at, at + s_.lanes(block), T(0));
+  }
+
+  // What zoneout holds back of a new state, and ends between sequences that have not ended.
   void hold_back(long step, long block, long row, const T* next) {
     const long t = place_of(step), lanes = s_.lanes(block), at = (t * s_.batch + row) * s_.units + block * W;
     T* state = state_tile(block, row);
-    const bool live = is_live(t, row);
-    for (long part = 0; live && part < s_.states; ++part) {
+    if (!is_live(t, row)) return stand_still(step, block, row);
+    for (long part = 0; part < s_.states; ++part) {
       Vector<T> value = load(next + part * W);
       if (o_.zoneout) value += get(o_.zoneout[part] + at, lanes) * (load(state + part * W) - value);
       store(state + part * W, value);
     }
     if (step + 1 < s_.steps) put_operand(tape_.operands, place_of(step + 1), block, row, load(state));
-    if (live) put(outputs_ + at, load(state), lanes);
-    else std::fill(outputs_ + at, outputs_ + at + lanes, T(0));
+    put(outputs_ + at, load(state), lanes);
   }
 
   const UnrollOperands<T>& o_;

@@ -49,6 +49,19 @@ const CellFunctions<T>& functions(const CompiledCell& cell) {
 // Where in the sequence step number `step` reads and writes.
 inline long place(bool reverse, long steps, long step) { return reverse ? steps - 1 - step : step; }
 
+// How many of the rows [row, row + rows) have to be looked at where t is read: all up to the last that has not ended. Where
+// sequences come longest first, no padding costs time.
+template <class T>
+long live_rows(const UnrollOperands<T>& o, long t, long row, long rows) {
+  while (o.lengths && rows > 0 && t >= o.lengths[row + rows - 1]) --rows;
+  return rows;
+}
+
+// Some sequences and one group of blocks of units at one step.
+struct Chunk {
+  long step, group, row, rows;
+};
+
 // Who does what: sequences are shared, or units.
 struct Shares {
   Shares(const Team& team, bool by_rows, long batch) : by_rows(by_rows), rows(by_rows ? team.share(batch) : Team::Range{0, batch}) {}

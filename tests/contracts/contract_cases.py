@@ -1,6 +1,6 @@
 """What the contract tests share: the table of tolerances, the inputs, and the reference's answers to them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -90,6 +90,17 @@ def make_case(setting: Setting) -> Case:
         d_outputs=draw(steps, batch, size),
         d_state=tuple(draw(batch, size) for _ in cell.state),
     )
+    case.x[padding] = np.nan
+    case.d_outputs[padding] = np.nan
+    case.expected.update(_by_reference(setting, case))
+    return case
+
+
+def with_lengths(setting: Setting, lengths: npt.NDArray[np.int64]) -> Case:
+    """The same case with other lengths, and NaN past them."""
+    case = replace(make_case(replace(setting, unequal=False)), lengths=lengths, expected={})
+    padding = np.arange(setting.steps)[:, None] >= lengths
+    case = replace(case, x=case.x.copy(), d_outputs=case.d_outputs.copy())
     case.x[padding] = np.nan
     case.d_outputs[padding] = np.nan
     case.expected.update(_by_reference(setting, case))

@@ -188,14 +188,16 @@ class Recurrent(nn.Module):
         if lengths is not None:
             raise ShapeError("lengths are given beside a PackedSequence, which has its own: leave them out")
         self._check(packed.data)
-        x, own_lengths = pad_packed_sequence(packed)
+        # Longest first, as they are packed: engines then spend no time on padding.
+        x, own_lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
         state = self._initial(hx, x.shape[1], True, x)
+        if packed.sorted_indices is not None:
+            state = tuple(part[:, packed.sorted_indices] for part in state)
         outputs, last = self._stack(
             lambda suffix, initial: self._layer(x, suffix, initial, own_lengths), state, own_lengths
         )
-        order = packed.sorted_indices
-        if order is not None:
-            outputs, own_lengths = outputs[:, order], own_lengths[order.cpu()]
+        if packed.unsorted_indices is not None:
+            last = tuple(part[:, packed.unsorted_indices] for part in last)
         data = pack_padded_sequence(outputs, own_lengths).data
         repacked = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         return repacked, self._as_given(last)

@@ -11,7 +11,7 @@ from unrolled import cells, engines
 from unrolled.engines import Engine
 from unrolled.errors import EngineError, ShapeError
 
-from ...contracts.contract_cases import TOLERANCE, Setting, assert_agrees, by_engine, convert, make_case
+from ...contracts.contract_cases import TOLERANCE, Setting, assert_agrees, by_engine, convert, make_case, with_lengths
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,23 @@ def test_unroll_of_sizes_that_are_cut(native: Engine, name: str, sizes: tuple[in
     setting = Setting(cells.get(name), *sizes)
     case = make_case(setting)
     assert_agrees(by_engine(native, setting, case, "numpy", dtype), case.expected, "numpy", dtype)
+
+
+@pytest.mark.parametrize("order", ["longest first", "shortest first", "mixed"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize(("batch", "size"), [(4, 300), (130, 20)])
+def test_lengths_in_any_order(native: Engine, name: str, batch: int, size: int, reverse: bool, order: str) -> None:
+    lengths = np.sort(np.random.default_rng(3).integers(1, 7, batch))
+    lengths[-1] = 6
+    lengths = {"longest first": lengths[::-1].copy(), "shortest first": lengths}.get(
+        order, np.random.default_rng(4).permutation(lengths)
+    )
+    setting = Setting(cells.get(name), 6, batch, size, unequal=True, reverse=reverse)
+    case = with_lengths(setting, lengths)
+    got = by_engine(native, setting, case, "numpy", "float64")
+    assert_agrees(got, case.expected, "numpy", "float64")
+    assert not got["dx"][np.isnan(case.x)].any()
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
@@ -195,6 +212,24 @@ def test_what_it_cannot_run_it_says(native: Engine) -> None:
     assert native.obstacle(lstm, "cpu", "float64") is None
     assert native.obstacle(lstm, "cuda", "float32") == "it runs on the CPU, not on cuda"
     assert native.obstacle(lstm, "cpu", "bfloat16") == "it knows float32 and float64, not bfloat16"
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["float16", "int32", ">f4"])
+def test_other_dtypes_are_refused(native: Engine, dtype: str, kind: str) -> None:
+    if kind == "torch" and dtype == ">f4":
+        array: Any = torch.ones(2, 3, dtype=torch.bfloat16)
+    else:
+        array = np.ones((2, 3), dtype) if kind == "numpy" else torch.ones(2, 3, dtype=getattr(torch, dtype))
+    with pytest.raises(ShapeError, match=r"^operands have dtype .*: the native engine wants float32 or float64$"):
+        native.linear(array, array, None)
+
+
+def test_operands_elsewhere_are_refused(native: Engine) -> None:
+    given = operands("torch")
+    given["weight_hh"] = given["weight_hh"].to("meta")
+    with pytest.raises(ShapeError, match=r"^weight_hh is on meta: the native engine wants it in the CPU's memory$"):
+        native.unroll(cells.get("lstm"), **given)
 
 
 def test_not_a_number_is_not_hidden(native: Engine) -> None:

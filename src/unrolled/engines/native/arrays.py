@@ -26,8 +26,10 @@ def address(name: str, array: Array | None) -> int:
         flags = array.flags
         if flags.c_contiguous and flags.aligned:
             return int(array.ctypes.data)
-    elif array.is_contiguous():
+    elif array.is_cpu and array.is_contiguous():
         return int(array.data_ptr())
+    if not isinstance(array, np.ndarray) and not array.is_cpu:
+        raise ShapeError(f"{name} is on {array.device}: the native engine wants it in the CPU's memory")
     raise ShapeError(
         f"{name} has strides {_strides(array)} for shape {tuple(array.shape)}: give a dense array, in C order"
     )
@@ -40,7 +42,7 @@ def addresses(name: str, arrays: Any) -> list[int]:
 
 def integers(values: Array) -> npt.NDArray[np.int64]:
     """Integers of either kind as a dense NumPy array, without a copy where they are that already."""
-    array = values if isinstance(values, np.ndarray) else values.detach().numpy()
+    array = values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
     return np.ascontiguousarray(array, np.int64)
 
 
@@ -55,8 +57,10 @@ class Arrays:
 
     def __init__(self, library: Library, like: Array) -> None:
         self._library, self._torch = library, None if isinstance(like, np.ndarray) else sys.modules["torch"]
-        self._is_double = str(like.dtype).endswith("float64")
-        self._dtype = like.dtype
+        name = str(like.dtype).removeprefix("torch.")
+        if name not in {"float32", "float64"}:
+            raise ShapeError(f"operands have dtype {name}: the native engine wants float32 or float64")
+        self._is_double, self._dtype = name == "float64", like.dtype
         self.functions = library.module.float64 if self._is_double else library.module.float32
 
     def empty(self, *shape: int) -> Array:
