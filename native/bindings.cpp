@@ -265,6 +265,7 @@ void bind(nb::module_& module, const char* name) {
 }  // namespace
 
 NB_MODULE(_native, module) {
+  nb::set_leak_warnings(false);  // engines are kept to the end of the process, and that is not a leak
   module.def("supported", &supported, "Instruction sets that this processor has, best first.");
   module.def("max_threads", &omp_get_max_threads, "Threads that OpenMP would use.");
   module.def("index_tokens", &index_tokens, "ids"_a, "vocabulary"_a);

@@ -13,6 +13,8 @@ from unrolled import cells, engines, reference
 from unrolled.cells import Cell
 from unrolled.cells.elementwise import tanh
 from unrolled.engines import Engine, Masks
+from unrolled.engines.native import library
+from unrolled.engines.native.engine import Native
 
 Doubles = npt.NDArray[np.float64]
 Named = dict[str, Any]
@@ -25,7 +27,19 @@ steps of a recurrence that does not amplify them cost up to two digits; a wrong 
 """
 DTYPES = tuple(TOLERANCE)
 KINDS = ("numpy", "torch", "cuda") if torch.cuda.is_available() else ("numpy", "torch")
-ENGINES = engines.names()
+DEVICES = {"numpy": "cpu", "torch": "cpu", "cuda": "cuda"}
+
+
+def _engines() -> dict[str, Engine]:
+    """All registered engines, and the native one for each further instruction set that this processor has."""
+    named = {name: engines.get(name) for name in engines.names()}
+    for isa in library.supported():
+        if isa != library.load().isa:
+            named[f"native-{isa}"] = Native(library.load(isa))
+    return named
+
+
+ENGINES = _engines()
 CELLS = cells.names()
 MASKS = ("none", "recurrent", "zoneout")
 
@@ -215,3 +229,11 @@ EVERY_CELL = (*(cells.get(name) for name in CELLS), Peculiar())
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_engine = pytest.mark.parametrize("engine", ENGINES)
+PLACES = [
+    (name, kind)
+    for name, engine in ENGINES.items()
+    for kind in KINDS
+    if engine.obstacle(cells.get("tanh"), DEVICES[kind], "float32") is None
+]
+"""Every engine with every kind of array that it can run on."""
+each_place = pytest.mark.parametrize(("engine", "kind"), PLACES)

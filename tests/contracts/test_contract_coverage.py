@@ -12,8 +12,10 @@ import unrolled.cells
 import unrolled.engines
 from unrolled import cells, engines
 from unrolled.cells import Cell
+from unrolled.engines.native import library
+from unrolled.engines.native.engine import Native
 
-from .contract_cases import DTYPES, ENGINES, KINDS, MASKS, TOLERANCE
+from .contract_cases import DTYPES, ENGINES, KINDS, MASKS, PLACES, TOLERANCE
 from .test_unroll_contract import GRID
 
 OPERATIONS = ("unroll", "step", "linear", "unroll_tokens", "project_tokens", "linear_cross_entropy")
@@ -46,10 +48,14 @@ def test_every_engine_is_registered_and_complete() -> None:
         assert all(callable(getattr(engine, operation + "_backward")) for operation in OPERATIONS)
 
 
-def test_the_grid_covers_every_cell_engine_and_option() -> None:
-    assert set(ENGINES) == set(engines.names())
-    for engine in engines.names():
-        settings = [setting for name, setting in GRID if name == engine]
+def test_the_grid_covers_every_cell_engine_instruction_set_and_option() -> None:
+    assert set(ENGINES) >= set(engines.names())
+    isas = {engine.library.isa for engine in ENGINES.values() if isinstance(engine, Native)}
+    assert isas == set(library.supported())
+    assert {(engine, kind) for engine, kind, _ in GRID} == set(PLACES)
+    assert {(engine, kind) for engine in ENGINES for kind in ("numpy", "torch")} <= set(PLACES)
+    for place in PLACES:
+        settings = [setting for engine, kind, setting in GRID if (engine, kind) == place]
         assert {setting.cell.name for setting in settings} >= set(cells.names())
         for name in cells.names():
             options = {(s.unequal, s.reverse, s.masks, s.bias) for s in settings if s.cell.name == name}

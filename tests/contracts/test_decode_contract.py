@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unrolled import cells, engines, reference
+from unrolled import cells, reference
 from unrolled.engines import LanguageModelWeights, LayerWeights, Sampling
 
-from .contract_cases import CELLS, each_dtype, each_engine
+from .contract_cases import CELLS, ENGINES, each_dtype, each_engine
 
 VOCABULARY, EMBEDDING, SIZES, BATCH, STEPS = 11, 3, (4, 5), 3, 25
 FORBIDDEN = (0, 7)
@@ -75,7 +75,7 @@ def _fields(layer: LayerWeights) -> tuple[Any, ...]:
 
 def decode(engine: str, weights: LanguageModelWeights, sampling: Sampling, **changes: Any) -> Any:
     given: dict[str, Any] = {"state": make_state(weights), "tokens": START, "generators": make_generators()} | changes
-    tokens = engines.get(engine).decode(
+    tokens = ENGINES[engine].decode(
         weights,
         given["state"],
         given["tokens"],
@@ -145,7 +145,7 @@ def test_decode_draws_once_a_row_and_leaves_what_it_was_given_alone(engine: str)
 @each_engine
 def test_decode_makes_tokens_only_when_asked(engine: str) -> None:
     weights, generators = make_weights("gru"), make_generators()
-    tokens = engines.get(engine).decode(
+    tokens = ENGINES[engine].decode(
         weights, make_state(weights), START, sampling=Sampling(), forbidden=(), generators=generators
     )
     next(tokens)

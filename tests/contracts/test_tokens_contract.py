@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled import engines, reference
+from unrolled import reference
 from unrolled.cells import Cell
 from unrolled.engines import InputWeights, Masks, RowGradient
 
 from .contract_cases import (
+    ENGINES,
     EVERY_CELL,
     Doubles,
     Setting,
@@ -18,8 +19,7 @@ from .contract_cases import (
     assert_agrees,
     convert,
     each_dtype,
-    each_engine,
-    each_kind,
+    each_place,
     make_case,
 )
 
@@ -33,8 +33,7 @@ def draw(seed: int, *shape: int) -> Doubles:
 
 
 @each_dtype
-@each_kind
-@each_engine
+@each_place
 @each_bias
 @pytest.mark.parametrize("integers", ["int64", "int32"])
 @pytest.mark.parametrize("vocabulary_size", VOCABULARY_SIZES)
@@ -52,7 +51,7 @@ def test_project_tokens(
         "dweight": d_rows.T @ rows,
     } | ({"dbias": d_rows.sum(axis=0)} if has_bias else {})
     given = convert((IDS.astype(integers), embedding, weight, bias), kind, dtype)
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
     x, tape = chosen.project_tokens(*given)
     for _ in range(2):  # the tape serves twice
         gradients = chosen.project_tokens_backward(tape, convert(d_x, kind, dtype))
@@ -66,8 +65,7 @@ def test_project_tokens(
 
 
 @each_dtype
-@each_kind
-@each_engine
+@each_place
 @pytest.mark.parametrize("integers", ["int64", "int32"])
 @pytest.mark.parametrize("vocabulary_size", VOCABULARY_SIZES)
 def test_the_gradient_of_the_embedding_by_rows(
@@ -75,7 +73,7 @@ def test_the_gradient_of_the_embedding_by_rows(
 ) -> None:
     embedding, weight, bias, d_x = draw(1, vocabulary_size, 3), draw(2, 8, 3), draw(4, 8), draw(3, 4, 3, 8)
     given = convert((IDS.astype(integers), embedding, weight, bias), kind, dtype)
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
     _, tape = chosen.project_tokens(*given)
     d_rows = d_x.reshape(-1, 8)
     one_hot = np.eye(vocabulary_size)[IDS.reshape(-1)]
@@ -95,8 +93,7 @@ def test_the_gradient_of_the_embedding_by_rows(
 
 
 @each_dtype
-@each_kind
-@each_engine
+@each_place
 @each_bias
 @pytest.mark.parametrize("vocabulary_size", VOCABULARY_SIZES)
 @pytest.mark.parametrize("cell", EVERY_CELL, ids=lambda cell: cell.name)
@@ -122,7 +119,7 @@ def test_unroll_tokens_is_project_tokens_and_unroll(
         "dweight_ih": wanted.weights.weight_ih,
         "dweight_hh": wanted.weights.weight_hh,
     }
-    given, chosen = convert(case, kind, dtype), engines.get(engine)
+    given, chosen = convert(case, kind, dtype), ENGINES[engine]
     inputs = InputWeights(*convert((embedding, weight, bias), kind, dtype))
     got_done = chosen.unroll_tokens(
         cell,
@@ -163,8 +160,7 @@ def test_unroll_tokens_is_project_tokens_and_unroll(
 
 
 @each_dtype
-@each_kind
-@each_engine
+@each_place
 @each_bias
 def test_linear(has_bias: bool, engine: str, kind: str, dtype: str) -> None:
     inputs, weight, d_results = draw(21, 6, 3), draw(22, 7, 3), draw(23, 6, 7)
@@ -172,7 +168,7 @@ def test_linear(has_bias: bool, engine: str, kind: str, dtype: str) -> None:
     results = inputs @ weight.T + (0 if bias is None else bias)
     expected = {"results": results, "dinputs": d_results @ weight, "dweight": d_results.T @ inputs}
     expected |= {"dbias": d_results.sum(axis=0)} if has_bias else {}
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
     given = convert((inputs, weight, bias), kind, dtype)
     got_results, tape = chosen.linear(*given)
     for _ in range(2):  # the tape serves twice
@@ -187,8 +183,7 @@ def test_linear(has_bias: bool, engine: str, kind: str, dtype: str) -> None:
 
 
 @each_dtype
-@each_kind
-@each_engine
+@each_place
 @each_bias
 def test_linear_cross_entropy(has_bias: bool, engine: str, kind: str, dtype: str) -> None:
     inputs, weight, targets = draw(5, 6, 3), draw(6, 7, 3), np.array([6, 0, 3, 3, 1, 6])
@@ -203,7 +198,7 @@ def test_linear_cross_entropy(has_bias: bool, engine: str, kind: str, dtype: str
         "dweight": d_scores.T @ inputs,
     } | ({"dbias": d_scores.sum(axis=0)} if has_bias else {})
     given = convert((inputs, weight, bias, targets), kind, dtype)
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
     losses, tape = chosen.linear_cross_entropy(*given)
     for _ in range(2):  # the tape serves twice
         gradients = chosen.linear_cross_entropy_backward(tape, convert(d_losses, kind, dtype))
@@ -216,8 +211,7 @@ def test_linear_cross_entropy(has_bias: bool, engine: str, kind: str, dtype: str
 
 
 @each_dtype
-@each_kind
-@each_engine
+@each_place
 def test_linear_cross_entropy_equals_torch(engine: str, kind: str, dtype: str) -> None:
     inputs, weight, bias, targets = draw(9, 5, 4), draw(10, 9, 4), draw(11, 9), np.array([8, 0, 4, 4, 2])
     d_losses = draw(12, 5)
@@ -226,7 +220,7 @@ def test_linear_cross_entropy_equals_torch(engine: str, kind: str, dtype: str) -
     losses = torch.nn.functional.cross_entropy(scores, torch.from_numpy(targets), reduction="none")
     d_inputs, d_weight, d_bias = torch.autograd.grad(losses, leaves, torch.from_numpy(d_losses))
     expected = {"losses": losses.detach(), "dinputs": d_inputs, "dweight": d_weight, "dbias": d_bias}
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
     got_losses, tape = chosen.linear_cross_entropy(*convert((inputs, weight, bias, targets), kind, dtype))
     gradients = chosen.linear_cross_entropy_backward(tape, convert(d_losses, kind, dtype))
     got = {"losses": got_losses, "dinputs": gradients.inputs, "dweight": gradients.weight, "dbias": gradients.bias}
@@ -234,14 +228,13 @@ def test_linear_cross_entropy_equals_torch(engine: str, kind: str, dtype: str) -
 
 
 @each_dtype
-@each_kind
-@each_engine
+@each_place
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_linear_cross_entropy_survives_huge_scores(sign: float, engine: str, kind: str, dtype: str) -> None:
     scores = sign * np.array([2313.0, 31.0, 11.0, 55.0, 113.0])
     targets = np.arange(5)
     given: Any = convert((np.ones((5, 1)), scores[:, None], None, targets), kind, dtype)
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
     losses, tape = chosen.linear_cross_entropy(*given)
     winner = int(scores.argmax())
     expected = {"losses": scores[winner] - scores}  # all the others together have less than e^-20 of the winner

@@ -15,33 +15,42 @@ from .contract_cases import (
     ENGINES,
     EVERY_CELL,
     MASKS,
+    PLACES,
     Setting,
     as_numpy,
     assert_agrees,
     by_engine,
     convert,
     each_dtype,
-    each_engine,
-    each_kind,
+    each_place,
     make_case,
 )
 
 GRID = [
-    (engine, Setting(cell, unequal=unequal, reverse=reverse, masks=masks, bias=bias))
-    for engine in ENGINES
+    (engine, kind, Setting(cell, unequal=unequal, reverse=reverse, masks=masks, bias=bias))
+    for engine, kind in PLACES
     for cell in EVERY_CELL
     for unequal, reverse, masks, bias in product((False, True), (False, True), MASKS, (True, False))
 ]
-SIZES = [(1, 1, 1), (1, 2, 3), (1, 33, 17), (3, 1, 17), (3, 2, 1), (4, 33, 3), (2, 1, 1)]  # T, B, H
+SIZES = [
+    (2, 33, 100),
+    (2, 1, 100),
+    (1, 1, 1),
+    (1, 2, 3),
+    (1, 33, 17),
+    (3, 1, 17),
+    (3, 2, 1),
+    (4, 33, 3),
+    (2, 1, 1),
+]  # T, B, H
 each_cell = pytest.mark.parametrize("name", CELLS)
 
 
 @each_dtype
-@each_kind
-@pytest.mark.parametrize(("engine", "setting"), GRID, ids=str)
+@pytest.mark.parametrize(("engine", "kind", "setting"), GRID, ids=str)
 def test_unroll_and_its_backward(engine: str, setting: Setting, kind: str, dtype: str) -> None:
     case = make_case(setting)
-    got = by_engine(engines.get(engine), setting, case, kind, dtype)
+    got = by_engine(ENGINES[engine], setting, case, kind, dtype)
     assert_agrees(got, case.expected, kind, dtype)
     if setting.unequal:
         past = np.isnan(case.x)
@@ -50,33 +59,31 @@ def test_unroll_and_its_backward(engine: str, setting: Setting, kind: str, dtype
 
 
 @each_dtype
-@each_kind
-@each_engine
+@each_place
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @each_cell
 def test_unroll_of_odd_sizes(name: str, sizes: tuple[int, int, int], engine: str, kind: str, dtype: str) -> None:
     setting = Setting(cells.get(name), *sizes)
     case = make_case(setting)
-    assert_agrees(by_engine(engines.get(engine), setting, case, kind, dtype), case.expected, kind, dtype)
+    assert_agrees(by_engine(ENGINES[engine], setting, case, kind, dtype), case.expected, kind, dtype)
 
 
-@each_kind
-@each_engine
+@each_dtype
+@each_place
 @each_cell
-def test_unroll_over_200_steps_in_float32(name: str, engine: str, kind: str) -> None:
+def test_unroll_over_200_steps(name: str, engine: str, kind: str, dtype: str) -> None:
     setting = Setting(cells.get(name), steps=200, batch=2, size=6)
     case = make_case(setting)
-    assert_agrees(by_engine(engines.get(engine), setting, case, kind, "float32"), case.expected, kind, "float32")
+    assert_agrees(by_engine(ENGINES[engine], setting, case, kind, dtype), case.expected, kind, dtype)
 
 
-@each_kind
-@each_engine
+@each_place
 @each_cell
 def test_unroll_leaves_its_operands_alone_and_its_tape_serves_twice(name: str, engine: str, kind: str) -> None:
     cell = cells.get(name)
     case = make_case(Setting(cell, unequal=True, masks="zoneout"))
     given, untouched = convert(case, kind, "float64"), convert(case, kind, "float64")
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
 
     def unroll(keep: bool) -> Any:
         masks = Masks(given.recurrent, given.zoneout)
@@ -107,15 +114,14 @@ def test_unroll_leaves_its_operands_alone_and_its_tape_serves_twice(name: str, e
         np.testing.assert_array_equal(as_numpy(first), as_numpy(second))
 
 
-@each_kind
-@each_engine
+@each_place
 @each_cell
 @pytest.mark.parametrize("cut", [1, 2, 4])
 def test_chunks_with_carried_state_equal_the_whole(name: str, cut: int, engine: str, kind: str) -> None:
     cell = cells.get(name)
     case = make_case(Setting(cell))
     given = convert(case, kind, "float64")
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
     state, outputs = given.state, []
     for part in (given.x[:cut], given.x[cut:]):
         done = chosen.unroll(cell, part, given.weight_hh, given.bias_hh, state, keep=False)
@@ -127,15 +133,13 @@ def test_chunks_with_carried_state_equal_the_whole(name: str, cut: int, engine: 
 
 
 @each_dtype
-@each_kind
+@each_place
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
-@pytest.mark.parametrize(
-    ("engine", "cell"), [(e, c) for e in ENGINES for c in EVERY_CELL], ids=lambda v: getattr(v, "name", v)
-)
+@pytest.mark.parametrize("cell", EVERY_CELL, ids=lambda cell: cell.name)
 def test_step_is_one_step_of_unroll(engine: str, cell: Any, bias: bool, kind: str, dtype: str) -> None:
     case = make_case(Setting(cell, steps=1, bias=bias))
     given = convert(case, kind, dtype)
-    chosen = engines.get(engine)
+    chosen = ENGINES[engine]
     state, tape = chosen.step(cell, given.x[0], given.weight_hh, given.bias_hh, given.state)
     gradients = chosen.step_backward(tape, given.d_state)
     weights = reference.Weights(np.eye(case.x.shape[2]), case.weight_hh, None, case.bias_hh)
