@@ -53,6 +53,7 @@ test-all: ## the same with the tests that take longer; needs g++-aarch64-linux-g
 test test-all: $(STAMP)
 	@echo "== format"
 	@$(BIN)/ruff format --check
+	@$(BIN)/clang-format --dry-run --Werror native/*.h native/*.cpp
 	@echo "== lint"
 	@$(BIN)/ruff check
 	@echo "== types"
@@ -65,6 +66,7 @@ test test-all: $(STAMP)
 format: $(STAMP) ## format the code and put right what the linter can
 	@$(BIN)/ruff check --fix --exit-zero
 	@$(BIN)/ruff format
+	@$(BIN)/clang-format -i native/*.h native/*.cpp
 
 clean: ## remove .venv, builds and caches; models stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", nargs="+", metavar="NAME", choices=SHAPES, help=f"only these: {', '.join(SHAPES)}")
     parser.add_argument("--cell", nargs="+", metavar="NAME", choices=CELLS, help=f"only these: {', '.join(CELLS)}")
     parser.add_argument("--pairs", type=_positive, help="pairs of turns a row (default: what takes 8 seconds)")
-    parser.add_argument("--engine", default="auto", help="engine of our side (default: auto)")
+    parser.add_argument("--engine", default="auto", choices=("auto", *engines.names()), help="engine of our side")
     parser.add_argument("--threads", type=_positive, help="processors to use, by everyone (default: all)")
     parser.add_argument("--out", type=Path, default=RESULTS / "train_step.json", help="file to write")
     return parser

@@ -11,10 +11,18 @@ template <class T>
 class Backward {
  public:
   Backward(const UnrollOperands<T>& o, const UnrollTape<T>& tape, const UnrollGradientArrays<T>& g)
-      : o_(o), s_(o), tape_(tape), g_(g), cell_(functions<T>(*o.cell)), columns_(s_.blocks, 1),
-        packed_(s_.blocks * W * s_.early * s_.units), packed_late_(s_.blocks * W * s_.late * s_.units),
-        d_state_(s_.blocks * s_.batch * s_.states * W), d_late_terms_(s_.late ? s_.blocks * s_.batch * s_.slots * W : 0),
-        d_u_apart_(o.cell->apart ? s_.steps * s_.batch * s_.width : 0), d_u_(o.cell->apart ? d_u_apart_ : g.d_x) {}
+      : o_(o),
+        s_(o),
+        tape_(tape),
+        g_(g),
+        cell_(functions<T>(*o.cell)),
+        columns_(s_.blocks, 1),
+        packed_(s_.blocks * W * s_.early * s_.units),
+        packed_late_(s_.blocks * W * s_.late * s_.units),
+        d_state_(s_.blocks * s_.batch * s_.states * W),
+        d_late_terms_(s_.late ? s_.blocks * s_.batch * s_.slots * W : 0),
+        d_u_apart_(o.cell->apart ? s_.steps * s_.batch * s_.width : 0),
+        d_u_(o.cell->apart ? d_u_apart_ : g.d_x) {}
 
   void run() {
     const int threads = useful_threads(s_, o_.threads);
@@ -43,8 +51,11 @@ class Backward {
 
   struct Local {
     explicit Local(const Sizes<T>& s)
-        : product(kPanelVectors * kChunk * W), d_after(kChunk * s.states * W), d_before(kChunk * s.states * W),
-          held(kChunk * s.states * W), d_terms(kChunk * s.slots * W) {}
+        : product(kPanelVectors * kChunk * W),
+          d_after(kChunk * s.states * W),
+          d_before(kChunk * s.states * W),
+          held(kChunk * s.states * W),
+          d_terms(kChunk * s.slots * W) {}
     Scratch<T> product, d_after, d_before, held, d_terms;
   };
 
@@ -59,7 +70,8 @@ class Backward {
       const long first = columns_.groups.begin(group) * W, vectors = columns_.groups.size(group);
       const long width = std::min(s_.units - first, vectors * W);
       pack_panel(early, s_.early * s_.units, first, width, vectors, packed_ + first * s_.early * s_.units);
-      if (s_.late) pack_panel(late, s_.late * s_.units, first, width, vectors, packed_late_ + first * s_.late * s_.units);
+      if (s_.late)
+        pack_panel(late, s_.late * s_.units, first, width, vectors, packed_late_ + first * s_.late * s_.units);
     }
   }
 
@@ -67,7 +79,8 @@ class Backward {
     for (long block = blocks.begin; block < blocks.end; ++block)
       for (long row = rows.begin; row < rows.end; ++row)
         for (long part = 0; part < s_.states; ++part)
-          store(d_state_tile(block, row) + part * W, get(g_.d_state[part] + row * s_.units + block * W, s_.lanes(block)));
+          store(d_state_tile(block, row) + part * W,
+                get(g_.d_state[part] + row * s_.units + block * W, s_.lanes(block)));
   }
 
   // dE/d(operand) of a group from the gradients of some gates' recurrent terms, times the mask: [block][row][lane].
@@ -95,13 +108,15 @@ class Backward {
     const long first = columns_.groups.begin(c.group), count = columns_.groups.size(c.group);
     for (long block = first; block < first + count; ++block) {
       const T* product = local.product + (block - first) * next.rows * W;
-      for (long r = c.rows; r < all.rows; ++r) stand_still(c.step, block, c.row + r, r < next.rows ? product + r * W : nullptr);
+      for (long r = c.rows; r < all.rows; ++r)
+        stand_still(c.step, block, c.row + r, r < next.rows ? product + r * W : nullptr);
       receive(local, c, block, product, next.rows);
       if (holds_back()) keep_held(local, c, block);
       T* d_terms = s_.late ? d_late_terms(block, c.row) : local.d_terms;
       T* d_state = d_state_tile(block, c.row);
       cell_.step_backward(c.rows, local.d_after, tape_.kept + s_.kept(c.step, block, c.row), d_terms, d_state);
-      for (long i = 0; holds_back() && i < c.rows * s_.states * W; i += W) store(d_state + i, load(d_state + i) + load(local.held + i));
+      for (long i = 0; holds_back() && i < c.rows * s_.states * W; i += W)
+        store(d_state + i, load(d_state + i) + load(local.held + i));
       hand_on(c, block, d_terms, s_.late ? s_.early : 0, s_.gates);
     }
   }
@@ -157,11 +172,14 @@ class Backward {
     const long first = columns_.groups.begin(c.group), count = columns_.groups.size(c.group);
     for (long block = first; block < first + count; ++block) {
       const T* d_operand = local.product + (block - first) * c.rows * W;
-      cell_.late_operand_backward(c.rows, d_operand, tape_.late_kept + s_.late_kept(c.step, block, c.row), local.d_terms, local.d_before);
+      cell_.late_operand_backward(c.rows, d_operand, tape_.late_kept + s_.late_kept(c.step, block, c.row),
+                                  local.d_terms, local.d_before);
       T* d_terms = d_late_terms(block, c.row);
-      for (long i = 0; i < c.rows * s_.slots * W; i += W) store(d_terms + i, load(d_terms + i) + load(local.d_terms + i));
+      for (long i = 0; i < c.rows * s_.slots * W; i += W)
+        store(d_terms + i, load(d_terms + i) + load(local.d_terms + i));
       T* d_state = d_state_tile(block, c.row);
-      for (long i = 0; i < c.rows * s_.states * W; i += W) store(d_state + i, load(d_state + i) + load(local.d_before + i));
+      for (long i = 0; i < c.rows * s_.states * W; i += W)
+        store(d_state + i, load(d_state + i) + load(local.d_before + i));
       hand_on(c, block, d_terms, 0, s_.early);
     }
   }
@@ -188,7 +206,8 @@ class Backward {
         const long at = (c.row + r) * s_.units + block * W;
         T* d_state = d_state_tile(block, c.row + r);
         if (r < next.rows) store(d_state, load(d_state) + load(local.product + ((block - first) * next.rows + r) * W));
-        for (long part = 0; part < s_.states; ++part) put(g_.d_initial_state[part] + at, load(d_state + part * W), s_.lanes(block));
+        for (long part = 0; part < s_.states; ++part)
+          put(g_.d_initial_state[part] + at, load(d_state + part * W), s_.lanes(block));
       }
   }
 
@@ -200,7 +219,8 @@ class Backward {
     with_team(o_.threads, [&](const Team& team) {
       const auto gradient = [&](long gates_from, long rows, long from, long count, const T* operands, bool add) {
         const View<T> d_u{d_u_ + from * s_.width + gates_from, 1, s_.width};
-        product(team, scratch, rows, H, count, d_u, View<T>{operands, H, 1}, Result<T>{g_.d_weight_hh + gates_from * H, H}, add);
+        product(team, scratch, rows, H, count, d_u, View<T>{operands, H, 1},
+                Result<T>{g_.d_weight_hh + gates_from * H, H}, add);
       };
       if (tape_.operands) {
         gradient(0, early, 0, all, tape_.operands, false);

@@ -1,15 +1,16 @@
 // The Python module: loads a library of kernels and calls it. Arrays come as addresses; engine.py has checked them.
 
+#include <dlfcn.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
-
-#include <dlfcn.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels.h"
@@ -27,8 +28,8 @@ std::vector<std::string> supported() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     names.push_back("avx512");
   if (avx2) names.push_back("avx2");
 #endif
@@ -85,7 +86,8 @@ class Library {
     const CompiledCell* first = find<const CompiledCell* (*)(int*)>(path, "unrolled_cells")(&count);
     std::vector<Cell> cells;
     for (int i = 0; i < count; ++i) {
-      if (first[i].lanes != kernels_->lanes) throw std::runtime_error(path + ": was compiled for another instruction set");
+      if (first[i].lanes != kernels_->lanes)
+        throw std::runtime_error(path + ": was compiled for another instruction set");
       cells.push_back({first + i});
     }
     return cells;
@@ -105,8 +107,10 @@ class Library {
 
   template <class T>
   const unrolled::Functions<T>& functions() const {
-    if constexpr (std::is_same_v<T, float>) return kernels_->f32;
-    else return kernels_->f64;
+    if constexpr (std::is_same_v<T, float>)
+      return kernels_->f32;
+    else
+      return kernels_->f64;
   }
 
  private:
@@ -116,11 +120,16 @@ class Library {
 // The operands of a recurrence, kept together from the way there to the way back.
 template <class T>
 struct Unroll {
-  Unroll(const Library& library, const Cell& cell, std::vector<long> sizes, int threads, bool reverse, Address x, Address rows,
-         Address weight_hh, Address bias_hh, const std::vector<Address>& state, Address lengths, Address mask, const std::vector<Address>& zoneout)
-      : functions(library.functions<T>()), state(all_at<const T>(state)), zoneout(all_at<const T>(zoneout)),
-        operands{sizes[0], sizes[1], sizes[2], threads, reverse, cell.compiled, at<T>(x), at<int64_t>(rows), at<T>(weight_hh), at<T>(bias_hh),
-                 nullptr, at<int64_t>(lengths), at<T>(mask), nullptr} {}
+  Unroll(const Library& library, const Cell& cell, std::vector<long> sizes, int threads, bool reverse, Address x,
+         Address rows, Address weight_hh, Address bias_hh, const std::vector<Address>& state, Address lengths,
+         Address mask, const std::vector<Address>& zoneout)
+      : functions(library.functions<T>()),
+        state(all_at<const T>(state)),
+        zoneout(all_at<const T>(zoneout)),
+        operands{sizes[0],         sizes[1],       sizes[2], threads,
+                 reverse,          cell.compiled,  at<T>(x), at<int64_t>(rows),
+                 at<T>(weight_hh), at<T>(bias_hh), nullptr,  at<int64_t>(lengths),
+                 at<T>(mask),      nullptr} {}
   Unroll(const Unroll&) = delete;
 
   const unrolled::UnrollOperands<T>& pointed() {
@@ -144,13 +153,15 @@ struct Unroll {
     functions.unroll(pointed(), tape(parts), at<T>(outputs), pointers.data());
   }
 
-  void backward(const std::vector<Address>& parts, Address outputs, Address d_outputs, const std::vector<Address>& d_state,
-                Address d_x, Address d_weight, Address d_bias, const std::vector<Address>& d_initial) {
+  void backward(const std::vector<Address>& parts, Address outputs, Address d_outputs,
+                const std::vector<Address>& d_state, Address d_x, Address d_weight, Address d_bias,
+                const std::vector<Address>& d_initial) {
     const auto from = all_at<const T>(d_state);
     const auto to = all_at<T>(d_initial);
     nb::gil_scoped_release released;
-    functions.unroll_backward(pointed(), tape(parts),
-                              {at<T>(outputs), at<T>(d_outputs), from.data(), at<T>(d_x), at<T>(d_weight), at<T>(d_bias), to.data()});
+    functions.unroll_backward(
+        pointed(), tape(parts),
+        {at<T>(outputs), at<T>(d_outputs), from.data(), at<T>(d_x), at<T>(d_weight), at<T>(d_bias), to.data()});
   }
 
   const unrolled::Functions<T>& functions;
@@ -159,69 +170,47 @@ struct Unroll {
 };
 
 template <class T>
-void product(const Library& library, int threads, std::vector<long> sizes, Address a, std::vector<long> a_strides, Address b,
-             std::vector<long> b_strides, Address bias, Address c) {
+void product(const Library& library, int threads, std::vector<long> sizes, Address a, std::vector<long> a_strides,
+             Address b, std::vector<long> b_strides, Address bias, Address c) {
   nb::gil_scoped_release released;
   library.functions<T>().product({sizes[0], sizes[1], sizes[2], threads, at<T>(a), a_strides[0], a_strides[1], at<T>(b),
                                   b_strides[0], b_strides[1], at<T>(bias), at<T>(c)});
 }
 
 template <class T>
-void linear_cross_entropy(const Library& library, int threads, std::vector<long> sizes, bool mean, Address inputs, Address weight,
-                          Address bias, Address targets, Address d_losses, Address losses, Address d_inputs, Address d_weight,
-                          Address d_bias) {
+void linear_cross_entropy(const Library& library, int threads, std::vector<long> sizes, bool mean, Address inputs,
+                          Address weight, Address bias, Address targets, Address d_losses, Address losses,
+                          Address d_inputs, Address d_weight, Address d_bias) {
   nb::gil_scoped_release released;
-  library.functions<T>().linear_cross_entropy({sizes[0], sizes[1], sizes[2], threads, mean, at<T>(inputs), at<T>(weight),
-                                               at<T>(bias), at<int64_t>(targets), at<T>(d_losses), at<T>(losses),
-                                               at<T>(d_inputs), at<T>(d_weight), at<T>(d_bias)});
+  library.functions<T>().linear_cross_entropy({sizes[0], sizes[1], sizes[2], threads, mean, at<T>(inputs),
+                                               at<T>(weight), at<T>(bias), at<int64_t>(targets), at<T>(d_losses),
+                                               at<T>(losses), at<T>(d_inputs), at<T>(d_weight), at<T>(d_bias)});
 }
 
-template <class T>
-void gather_rows(const Library& library, int threads, Address from, Address index, long count, long width, Address to) {
-  nb::gil_scoped_release released;
-  library.functions<T>().gather_rows(threads, at<T>(from), at<int64_t>(index), count, width, at<T>(to));
+// A function of a library's table as Python calls it: the library first, addresses for pointers.
+template <class A>
+using Passed = std::conditional_t<std::is_pointer_v<A>, Address, A>;
+
+template <class A>
+A given(Passed<A> value) {
+  if constexpr (std::is_pointer_v<A>) {
+    return reinterpret_cast<A>(value);
+  } else {
+    return value;
+  }
 }
 
-template <class T>
-void sum_rows(const Library& library, int threads, Address from, Address index, long count, long width, Address to, long rows) {
-  nb::gil_scoped_release released;
-  library.functions<T>().sum_rows(threads, at<T>(from), at<int64_t>(index), count, width, at<T>(to), rows);
-}
-
-template <class T>
-void sum_all_rows(const Library& library, int threads, Address from, long count, long width, Address to) {
-  nb::gil_scoped_release released;
-  library.functions<T>().sum_all_rows(threads, at<T>(from), count, width, at<T>(to));
-}
-
-// The functions of update.h over a table of items.
-template <class T>
-double sum_of_squares(const Library& library, int threads, Address items, long count) {
-  nb::gil_scoped_release released;
-  return library.functions<T>().sum_of_squares(threads, at<unrolled::Item<T>>(items), count);
-}
-
-template <class T>
-void sgd(const Library& library, int threads, Address items, long count, double rate, double scale) {
-  nb::gil_scoped_release released;
-  library.functions<T>().sgd(threads, at<unrolled::Item<T>>(items), count, rate, scale);
-}
-
-template <class T>
-void momentum(const Library& library, int threads, Address items, long count, double rate, double scale, double momentum) {
-  nb::gil_scoped_release released;
-  library.functions<T>().momentum(threads, at<unrolled::Item<T>>(items), count, rate, scale, momentum);
-}
-
-template <class T>
-void adamw(const Library& library, int threads, Address items, long count, double rate, double scale, double beta1, double beta2,
-           double epsilon, double weight_decay) {
-  nb::gil_scoped_release released;
-  library.functions<T>().adamw(threads, at<unrolled::Item<T>>(items), count, rate, scale, beta1, beta2, epsilon, weight_decay);
+template <class T, class R, class... A>
+void bind_function(nb::module_& module, const char* name, R (*unrolled::Functions<T>::*member)(A...)) {
+  module.def(name, [member](const Library& library, Passed<A>... values) -> R {
+    nb::gil_scoped_release released;
+    return (library.functions<T>().*member)(given<A>(values)...);
+  });
 }
 
 // The ids that occur among `count`, ascending, and for each of the `count` which of them it is.
-nb::tuple index_tokens(nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> ids, std::size_t vocabulary) {
+nb::tuple index_tokens(nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> ids,
+                       std::size_t vocabulary) {
   std::vector<int64_t> place(vocabulary, -1);
   for (std::size_t i = 0; i < ids.size(); ++i) place.at(std::size_t(ids.data()[i])) = 0;
   std::vector<int64_t> occurring;
@@ -237,7 +226,8 @@ nb::tuple index_tokens(nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb:
   };
   auto first = array(occurring.size()), second = array(ids.size());
   std::copy(occurring.begin(), occurring.end(), static_cast<int64_t*>(first.data()));
-  for (std::size_t i = 0; i < ids.size(); ++i) static_cast<int64_t*>(second.data())[i] = place[std::size_t(ids.data()[i])];
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    static_cast<int64_t*>(second.data())[i] = place[std::size_t(ids.data()[i])];
   return nb::make_tuple(first, second);
 }
 
@@ -253,13 +243,14 @@ void bind(nb::module_& module, const char* name) {
       .def("backward", &Unroll<T>::backward);
   typed.def("product", &product<T>);
   typed.def("linear_cross_entropy", &linear_cross_entropy<T>);
-  typed.def("gather_rows", &gather_rows<T>);
-  typed.def("sum_rows", &sum_rows<T>);
-  typed.def("sum_all_rows", &sum_all_rows<T>);
-  typed.def("sum_of_squares", &sum_of_squares<T>);
-  typed.def("sgd", &sgd<T>);
-  typed.def("momentum", &momentum<T>);
-  typed.def("adamw", &adamw<T>);
+  using Table = unrolled::Functions<T>;
+  bind_function<T>(typed, "gather_rows", &Table::gather_rows);
+  bind_function<T>(typed, "sum_rows", &Table::sum_rows);
+  bind_function<T>(typed, "sum_all_rows", &Table::sum_all_rows);
+  bind_function<T>(typed, "sum_of_squares", &Table::sum_of_squares);
+  bind_function<T>(typed, "sgd", &Table::sgd);
+  bind_function<T>(typed, "momentum", &Table::momentum);
+  bind_function<T>(typed, "adamw", &Table::adamw);
 }
 
 }  // namespace
@@ -269,7 +260,9 @@ NB_MODULE(_native, module) {
   module.def("supported", &supported, "Instruction sets that this processor has, best first.");
   module.def("max_threads", &omp_get_max_threads, "Threads that OpenMP would use.");
   module.def("index_tokens", &index_tokens, "ids"_a, "vocabulary"_a);
-  nb::class_<Cell>(module, "Cell").def_prop_ro("digest", [](const Cell& cell) { return std::string(cell.compiled->digest); });
+  nb::class_<Cell>(module, "Cell").def_prop_ro("digest", [](const Cell& cell) {
+    return std::string(cell.compiled->digest);
+  });
   nb::class_<Block>(module, "Block").def_prop_ro("address", &Block::address);
   nb::class_<Library>(module, "Library")
       .def(nb::init<const std::string&>(), "path"_a)

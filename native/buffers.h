@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
@@ -9,7 +11,6 @@
 #include <map>
 #include <mutex>
 #include <new>
-#include <sys/mman.h>
 
 namespace unrolled {
 
@@ -30,15 +31,26 @@ class Buffers {
       free_.erase(found);
       return block;
     }
+    // What was in use once and is no longer counts for less and less.
+    if (most_used_ > used_bytes_) most_used_ -= (most_used_ - used_bytes_) / 64;
     // Blocks that wait in vain have the wrong sizes. All together may be half as much again as was ever in use at once.
     most_used_ = std::max(most_used_, used_bytes_ + size);
     const std::size_t most = most_used_ + most_used_ / 2 + kSpare;
-    while (!free_.empty() && free_bytes_ + used_bytes_ + size > most) drop(free_.begin());
+    while (!free_.empty() && free_bytes_ + used_bytes_ + size > most) drop(std::prev(free_.end()));
     void* block = allocate(size);
+    if (!block) {
+      while (!free_.empty()) drop(free_.begin());
+      block = allocate(size);
+    }
+    if (!block) throw std::bad_alloc();
     used_[block] = size;
     used_bytes_ += size;
     return block;
   }
+
+  // Around a fork, so that the child does not inherit a lock that nobody opens.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
 
   void give(void* block) {
     std::lock_guard lock(mutex_);
@@ -71,8 +83,10 @@ class Buffers {
   static void* allocate(std::size_t size) {
     const bool is_large = size >= 2 * kHugePage;
     void* block = nullptr;
-    if (posix_memalign(&block, is_large ? kHugePage : kPage, size) != 0) throw std::bad_alloc();
+    if (posix_memalign(&block, is_large ? kHugePage : kPage, size) != 0) return nullptr;
+#ifdef MADV_HUGEPAGE
     if (is_large) madvise(block, size, MADV_HUGEPAGE);  // a wish: without it all works, with more misses of the TLB
+#endif
     return block;
   }
 
@@ -83,7 +97,7 @@ class Buffers {
   }
 
   std::mutex mutex_;
-  Free free_;                           // by size
+  Free free_;  // by size
   std::map<void*, std::size_t> used_;
   std::size_t free_bytes_ = 0, used_bytes_ = 0, most_used_ = 0;
 };

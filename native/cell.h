@@ -8,8 +8,9 @@
 
 namespace unrolled {
 
-// The terms of a row stand in the order in which products make them: for each gate in order a[k], or u[k] where the gate is
-// apart; after these a[k] = x[k] of each apart gate. So the GRU's terms are a_r, a_z, u_n, x_n. Gradients of terms likewise.
+// The terms of a row stand in the order in which products make them: for each gate in order a[k], or u[k] where the
+// gate is apart; after these a[k] = x[k] of each apart gate. So the GRU's terms are a_r, a_z, u_n, x_n. Gradients of
+// terms likewise.
 template <class T>
 struct CellFunctions {
   // terms; before, after: the parts of the state; kept: for the way back.

@@ -1,16 +1,23 @@
 // Output layer, softmax and loss in one, with their gradients; the scores of all rows are never there at once.
 //
-// Scores are made for some rows at a time, vocabulary first, (V, rows): so the weight matrix, the largest operand, is read as
-// it lies. Softmax runs along the vocabulary with rows in the lanes. While a chunk's scores are in the cache they are turned
-// into gradients: dE/d(score) = (softmax - 1 at the target) dE/d(loss).
+// Scores are made for some rows at a time, vocabulary first, (V, rows): so the weight matrix, the largest operand, is
+// read as it lies. Softmax runs along the vocabulary with rows in the lanes. While a chunk's scores are in the cache
+// they are turned into gradients: dE/d(score) = (softmax - 1 at the target) dE/d(loss).
 
 #pragma once
+
+#include <limits>
 
 #include "exponential.h"
 #include "kernels.h"
 #include "sums.h"
 
 namespace unrolled {
+
+template <class V>
+inline V maximum(V a, V b) {
+  return a > b ? a : b;
+}
 
 constexpr long kScoreBytes = long(20) << 20;  // of the scores that are there at once: a good part of the last cache
 constexpr long kInputBytes = long(1) << 20;   // of the inputs of these rows, for vocabularies smaller than that
@@ -20,8 +27,14 @@ template <class T>
 class CrossEntropy {
  public:
   explicit CrossEntropy(const CrossEntropyOperands<T>& o)
-      : o_(o), wants_gradients_(o.mean || o.d_losses), most_(rows_at_once(o)), stride_(stride_for(most_)), scores_(o.V * stride_),
-        share_(stride_), d_inputs_(wants_gradients_ ? o.H * stride_ : 0), scratch_(scratch_for(o, most_, wants_gradients_)) {}
+      : o_(o),
+        wants_gradients_(o.mean || o.d_losses),
+        most_(rows_at_once(o)),
+        stride_(stride_for(most_)),
+        scores_(o.V * stride_),
+        share_(stride_),
+        d_inputs_(wants_gradients_ ? o.H * stride_ : 0),
+        scratch_(scratch_for(o, most_, wants_gradients_)) {}
 
   void run() {
     with_team(o_.rows * o_.V * o_.H < 65536 ? 1 : o_.threads, [&](const Team& team) {
@@ -34,7 +47,8 @@ class CrossEntropy {
   static constexpr long W = kLanes<T>;
 
   static long rows_at_once(const CrossEntropyOperands<T>& o) {
-    // With a small vocabulary inputs are the larger part: few enough rows that these stay in a cache from product to product.
+    // With a small vocabulary inputs are the larger part: few enough rows that these stay in a cache from product to
+    // product.
     const long by_scores = kScoreBytes / (o.V * long(sizeof(T))), by_inputs = kInputBytes / (o.H * long(sizeof(T)));
     const long most = std::max(kFewestRows, std::min(by_scores, std::max(o.V, by_inputs)));
     return Cut(o.rows, most).size(Cut(o.rows, most).parts - 1);  // the last part is as large as any
@@ -52,7 +66,8 @@ class CrossEntropy {
   void chunk(const Team& team, long first, long rows) {
     const long H = o_.H, V = o_.V;
     const T* inputs = o_.inputs + first * H;
-    product(team, scratch_, V, rows, H, View<T>{o_.weight, H, 1}, View<T>{inputs, 1, H}, Result<T>{scores_, stride_}, false);
+    product(team, scratch_, V, rows, H, View<T>{o_.weight, H, 1}, View<T>{inputs, 1, H}, Result<T>{scores_, stride_},
+            false);
     team.wait();
     for (auto [j, end] = team.share(ceil_div(rows, W)); j < end; ++j) softmax(first, j * W, std::min(W, rows - j * W));
     if (!wants_gradients_) {
@@ -63,15 +78,16 @@ class CrossEntropy {
     // dE/d(inputs) vocabulary last too: (H, rows) = weight^T scores, so that neither operand needs packing.
     const View<T> scores{scores_, stride_, 1, true};
     product(team, scratch_, H, rows, V, View<T>{o_.weight, 1, H}, scores, Result<T>{d_inputs_, stride_}, false);
-    product(team, scratch_, V, H, rows, scores, View<T>{inputs, H, 1, false, share_}, Result<T>{o_.d_weight, H}, first > 0);
+    product(team, scratch_, V, H, rows, scores, View<T>{inputs, H, 1, false, share_}, Result<T>{o_.d_weight, H},
+            first > 0);
     if (o_.d_bias) d_bias(team, rows, first > 0);
     for (auto [j, end] = team.share(ceil_div(rows, W)); j < end; ++j)
       turn_d_inputs(o_.d_inputs + (first + j * W) * H, j * W, std::min(W, rows - j * W));
     team.wait();
   }
 
-  // Losses of up to W rows. Where gradients are wanted, scores become e^(score - highest), less their sum at the target, and
-  // share_ the number that makes dE/d(score) of them.
+  // Losses of up to W rows. Where gradients are wanted, scores become e^(score - highest), less their sum at the
+  // target, and share_ the number that makes dE/d(score) of them.
   void softmax(long first, long column, long rows) {
     T* scores = scores_ + column;
     const long V = o_.V;

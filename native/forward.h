@@ -10,10 +10,18 @@ template <class T>
 class Forward {
  public:
   Forward(const UnrollOperands<T>& o, const UnrollTape<T>& tape, T* outputs, T* const* last_state)
-      : o_(o), s_(o), tape_(tape), outputs_(outputs), last_state_(last_state), cell_(functions<T>(*o.cell)),
-        early_(s_.blocks, s_.early), late_(s_.blocks, std::max(1L, s_.late)),
-        packed_(s_.blocks * W * s_.early * s_.units), packed_late_(s_.blocks * W * s_.late * s_.units),
-        bias_(s_.gates * s_.blocks * W), state_(s_.blocks * s_.batch * s_.states * W),
+      : o_(o),
+        s_(o),
+        tape_(tape),
+        outputs_(outputs),
+        last_state_(last_state),
+        cell_(functions<T>(*o.cell)),
+        early_(s_.blocks, s_.early),
+        late_(s_.blocks, std::max(1L, s_.late)),
+        packed_(s_.blocks * W * s_.early * s_.units),
+        packed_late_(s_.blocks * W * s_.late * s_.units),
+        bias_(s_.gates * s_.blocks * W),
+        state_(s_.blocks * s_.batch * s_.states * W),
         late_terms_(s_.late ? s_.blocks * s_.batch * s_.slots * W : 0) {}
 
   void run() {
@@ -30,7 +38,8 @@ class Forward {
         each_chunk(groups, mine.rows, [&](long group, long row, long rows) { early(local, {step, group, row, rows}); });
         mine.wait(team);
         if (s_.late == 0) continue;
-        each_chunk(late_groups, mine.rows, [&](long group, long row, long rows) { late(local, {step, group, row, rows}); });
+        each_chunk(late_groups, mine.rows,
+                   [&](long group, long row, long rows) { late(local, {step, group, row, rows}); });
         mine.wait(team);
       }
       end(mine.rows, mine.of(team, s_.blocks));
@@ -43,7 +52,9 @@ class Forward {
   // What one thread needs for one chunk.
   struct Local {
     explicit Local(const Sizes<T>& s)
-        : terms(kPanelVectors * kChunk * s.slots * W), operand(kChunk * W), next(kChunk * s.states * W),
+        : terms(kPanelVectors * kChunk * s.slots * W),
+          operand(kChunk * W),
+          next(kChunk * s.states * W),
           kept(kChunk * std::max(s.cell.kept, s.cell.late_kept) * W) {}
     Scratch<T> terms, operand, next, kept;
   };
@@ -54,7 +65,9 @@ class Forward {
 
   void pack(const Team& team) {
     pack_strips<T>(s_, early_, o_.weight_hh, team.share(early_.groups.parts), packed_);
-    if (s_.late) pack_strips<T>(s_, late_, o_.weight_hh + s_.early * s_.units * s_.units, team.share(late_.groups.parts), packed_late_);
+    if (s_.late)
+      pack_strips<T>(s_, late_, o_.weight_hh + s_.early * s_.units * s_.units, team.share(late_.groups.parts),
+                     packed_late_);
     if (team.rank != 0) return;
     std::fill(bias_ + 0, bias_ + s_.gates * s_.blocks * W, T(0));
     for (long gate = 0; o_.bias_hh && gate < s_.gates; ++gate)
@@ -115,8 +128,10 @@ class Forward {
     multiply(early_, c, operand(c.step), packed_, terms, block_size);
     for (long block = first; block < first + count; ++block, terms += block_size) {
       for (long gate = 0; gate < s_.early; ++gate) add_input(c, block, gate, terms);
-      if (s_.late) make_late_operand(local, c, block, terms);
-      else advance(local, c, block, terms);
+      if (s_.late)
+        make_late_operand(local, c, block, terms);
+      else
+        advance(local, c, block, terms);
     }
   }
 
@@ -125,7 +140,8 @@ class Forward {
   void make_late_operand(Local& local, const Chunk& c, long block, const T* terms) {
     T* kept = tape_.late_kept ? tape_.late_kept + s_.late_kept(c.step, block, c.row) : local.kept;
     cell_.late_operand(c.rows, terms, state_tile(block, c.row), local.operand, kept);
-    for (long r = 0; r < c.rows; ++r) put_operand(tape_.late_operands, place_of(c.step), block, c.row + r, load(local.operand + r * W));
+    for (long r = 0; r < c.rows; ++r)
+      put_operand(tape_.late_operands, place_of(c.step), block, c.row + r, load(local.operand + r * W));
   }
 
   void late(Local& local, const Chunk& all) {

@@ -2,6 +2,8 @@
 
 #include "kernels.h"
 
+#include <pthread.h>
+
 #include "backward.h"
 #include "cross_entropy.h"
 #include "forward.h"
@@ -65,6 +67,13 @@ constexpr Functions<T> kFunctions = {
     adamw<T>,
 };
 
+// A process that forks takes the lock of the buffers along, and leaves its threads behind.
+[[maybe_unused]] const int kAtFork = pthread_atfork([] { buffers().lock(); }, [] { buffers().unlock(); },
+                                                    [] {
+                                                      buffers().unlock();
+                                                      is_forked() = true;
+                                                    });
+
 const Kernels kKernels = {
     kLanes<float>,
     kFunctions<float>,
@@ -76,4 +85,6 @@ const Kernels kKernels = {
 }  // namespace
 }  // namespace unrolled
 
-extern "C" __attribute__((visibility("default"))) const unrolled::Kernels* unrolled_kernels() { return &unrolled::kKernels; }
+extern "C" __attribute__((visibility("default"))) const unrolled::Kernels* unrolled_kernels() {
+  return &unrolled::kKernels;
+}

@@ -9,19 +9,20 @@
 
 namespace unrolled {
 
-// Letters: T steps, B batch, G gates, H units, S parts of the state. Arrays lie densely in C order; null where not given.
+// Letters: T steps, B batch, G gates, H units, S parts of the state. Arrays lie densely in C order; null where not
+// given.
 template <class Real>
 struct UnrollOperands {
   long T, B, H;
   int threads;
   bool reverse;
   const CompiledCell* cell;
-  const Real* x;          // (T, B, G*H), or with `rows` a table (U, G*H)
-  const int64_t* rows;    // (T, B) which row of the table is x there, or null
-  const Real* weight_hh;  // (G*H, H)
-  const Real* bias_hh;    // (G*H) or null
-  const Real* const* state;  // S times (B, H)
-  const int64_t* lengths;    // (B) or null
+  const Real* x;               // (T, B, G*H), or with `rows` a table (U, G*H)
+  const int64_t* rows;         // (T, B) which row of the table is x there, or null
+  const Real* weight_hh;       // (G*H, H)
+  const Real* bias_hh;         // (G*H) or null
+  const Real* const* state;    // S times (B, H)
+  const int64_t* lengths;      // (B) or null
   const Real* recurrent_mask;  // (B, H) or null
   const Real* const* zoneout;  // S times (T, B, H) or null
 };
@@ -40,13 +41,13 @@ struct UnrollTapeSizes {
 
 template <class Real>
 struct UnrollGradientArrays {
-  const Real* outputs;             // (T, B, H), of the forward pass
-  const Real* d_outputs;           // (T, B, H)
-  const Real* const* d_state;      // S times (B, H)
-  Real* d_x;                       // (T, B, G*H)
-  Real* d_weight_hh;               // (G*H, H)
-  Real* d_bias_hh;                 // (G*H) or null
-  Real* const* d_initial_state;    // S times (B, H)
+  const Real* outputs;           // (T, B, H), of the forward pass
+  const Real* d_outputs;         // (T, B, H)
+  const Real* const* d_state;    // S times (B, H)
+  Real* d_x;                     // (T, B, G*H)
+  Real* d_weight_hh;             // (G*H, H)
+  Real* d_bias_hh;               // (G*H) or null
+  Real* const* d_initial_state;  // S times (B, H)
 };
 
 // c (m, n) = (add ? c : 0) + a b; a and b with strides in numbers. bias (n) is added to every row where given.

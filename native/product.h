@@ -1,14 +1,13 @@
 // Matrix products: panels of one operand packed once, and register tiles that run along them.
 //
 // A tile is R rows by V vectors of the result, held in registers while k runs: at each k it reads V vectors of a packed
-// panel and R single numbers of the other operand. Every sum runs over k in order, whatever the tile's size and place, so
-// that results do not depend on how rows and columns are shared out.
+// panel and R single numbers of the other operand. Every sum runs over k in order, whatever the tile's size and place,
+// so that results do not depend on how rows and columns are shared out.
 
 #pragma once
 
 #include <algorithm>
-#include <limits>
-#include <type_traits>
+#include <cstring>
 
 #include "buffers.h"
 #include "team.h"
@@ -33,8 +32,8 @@ struct Cut {
 
 // c[r][v] = (add ? c[r][v] : 0) + sum over k of a[r, k] panel[k][v]
 template <class T, int R, int V>
-void tile(const T* a, long a_row, long a_step, const T* panel, long panel_step, long depth, T* c, long c_row, long c_vector,
-          bool add) {
+void tile(const T* a, long a_row, long a_step, const T* panel, long panel_step, long depth, T* c, long c_row,
+          long c_vector, bool add) {
   constexpr int W = kLanes<T>;
   Vector<T> sum[R][V];
 #pragma GCC unroll 8
@@ -84,19 +83,20 @@ Tile<T> tile_for(long rows, long vectors) {
   return nullptr;
 }
 
-// Rows of a result that are as long as needed: how many tiles, and each of them.
+// Tiles over any number of rows, cut as even as can be.
 template <class T>
 void tiles(long rows, long vectors, const T* a, long a_row, long a_step, const T* panel, long depth, T* c, long c_row,
            long c_vector, bool add) {
   const Cut cut(rows, most_rows(int(vectors)));
   for (long part = 0; part < cut.parts; ++part) {
     const long r = cut.begin(part);
-    tile_for<T>(cut.size(part), vectors)(a + r * a_row, a_row, a_step, panel, vectors * kLanes<T>, depth, c + r * c_row, c_row,
-                                         c_vector, add);
+    tile_for<T>(cut.size(part), vectors)(a + r * a_row, a_row, a_step, panel, vectors * kLanes<T>, depth, c + r * c_row,
+                                         c_row, c_vector, add);
   }
 }
 
-// An operand in memory: element (i, j) at at[i * row + j * column], times scale[i] where there is one (right operands only).
+// An operand in memory: element (i, j) at at[i * row + j * column], times scale[i] where there is one (right operands
+// only).
 template <class T>
 struct View {
   const T* at;
@@ -107,8 +107,8 @@ struct View {
   View from(long i, long j) const { return {(*this)(i, j), row, column, is_padded, scale ? scale + i : nullptr}; }
 };
 
-// The first `width` columns of b, depth rows, as one vector of a panel whose rows are `stride` long; zeros past the width.
-// Rows of b lie apart and columns do not, or this would not be called: read along columns, turn, write.
+// The first `width` columns of b, depth rows, as one vector of a panel whose rows are `stride` long; zeros past the
+// width. Its columns lie apart; rows of a column that lie side by side are read as vectors, and turned.
 template <class T>
 void pack_vector(View<T> b, long depth, long width, T* to, long stride) {
   constexpr long W = kLanes<T>;
@@ -155,8 +155,8 @@ void pack_rows(View<T> a, long first, long rows, long all, long depth, T* to) {
     for (long r = 0; r < rows; ++r) to[k * rows + r] = *a(first + r, k);
 }
 
-// Whether tiles may read rows of a as they lie: along k, or across it where the lines that one tile reads are spread over
-// the first cache and not too far apart.
+// Whether tiles may read rows of a as they lie: along k, or across it where the lines that one tile reads are spread
+// over the first cache and not too far apart.
 template <class T>
 bool is_ready(View<T> a) {
   constexpr long kLine = 64, kFar = 2048;
@@ -191,7 +191,7 @@ struct Result {
   long row;
 };
 
-constexpr long kDepth = 1024;      // of a slab: k that is run over at once
+constexpr long kDepth = 1024;     // of a slab: k that is run over at once
 constexpr long kRowsAtOnce = 96;  // of the left operand that stay in the second cache while panels pass
 
 // Numbers of the packed slabs of a product: of the right operand, and of the left one where its rows do not lie ready.
@@ -212,8 +212,8 @@ struct ProductScratch {
 
 // c = (add ? c : 0) + a b, for a (m, depth) and b (depth, n), by the whole team. All threads must call it.
 template <class T>
-void product(const Team& team, const ProductScratch<T>& scratch, long m, long n, long depth, View<T> a, View<T> b, Result<T> c,
-             bool add) {
+void product(const Team& team, const ProductScratch<T>& scratch, long m, long n, long depth, View<T> a, View<T> b,
+             Result<T> c, bool add) {
   constexpr long W = kLanes<T>;
   const Cut panels(ceil_div(n, W), kPanelVectors);
   const bool packs_rows = !is_ready(a), packs_panels = !(b.is_padded && b.column == 1 && !b.scale);
@@ -254,7 +254,8 @@ void product(const Team& team, const ProductScratch<T>& scratch, long m, long n,
             continue;
           }
           T edge[kMostRows * kPanelVectors * W];
-          for (long row = 0; adds && row < rows; ++row) std::copy(to + row * c.row, to + row * c.row + width, edge + row * vectors * W);
+          for (long row = 0; adds && row < rows; ++row)
+            std::copy(to + row * c.row, to + row * c.row + width, edge + row * vectors * W);
           run(from, a_row, a_step, panel, panel_step, slab, edge, vectors * W, W, adds);
           for (long row = 0; row < rows; ++row)
             std::copy(edge + row * vectors * W, edge + row * vectors * W + width, to + row * c.row);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "product.h"
 
@@ -33,7 +32,8 @@ void sum_all_rows(const Team& team, const T* from, long count, long width, T* to
 // to[i] = from[index[i]], rows of `width` numbers.
 template <class T>
 void gather_rows(const Team& team, const T* from, const int64_t* index, long count, long width, T* to) {
-  for (auto [i, end] = team.share(count); i < end; ++i) std::copy(from + index[i] * width, from + (index[i] + 1) * width, to + i * width);
+  for (auto [i, end] = team.share(count); i < end; ++i)
+    std::copy(from + index[i] * width, from + (index[i] + 1) * width, to + i * width);
 }
 
 // to (rows, width): row r is the sum of from[i] over all i with index[i] = r, in order of i.

@@ -5,9 +5,10 @@
 
 #pragma once
 
-#include <atomic>
 #include <omp.h>
 #include <sched.h>
+
+#include <atomic>
 
 namespace unrolled {
 
@@ -19,8 +20,8 @@ inline void pause() {
 #endif
 }
 
-// A place where threads meet. Waiting costs less than a microsecond while every thread has a core of its own; where other
-// programs hold the cores, a thread that waits in vain gives its own away.
+// A place where threads meet. Waiting costs less than a microsecond while every thread has a core of its own; where
+// other programs hold the cores, a thread that waits in vain gives its own away.
 class Meeting {
  public:
   explicit Meeting(int size) : size_(size) {}
@@ -62,10 +63,17 @@ struct Team {
   Range share(long count) const { return {count * rank / size, count * (rank + 1) / size}; }
 };
 
+// Whether this is the child of a process that had threads: OpenMP's are not there any more, and asking for them would
+// wait for ever. One thread gives the same bits.
+inline bool& is_forked() {
+  static bool forked = false;
+  return forked;
+}
+
 // Run body(Team) on `threads` threads; alone where one will do.
 template <class Body>
 void with_team(int threads, const Body& body) {
-  if (threads <= 1) {
+  if (threads <= 1 || is_forked()) {
     Meeting meeting(1);
     body(Team{0, 1, &meeting});
     return;

@@ -1,21 +1,15 @@
 // What stands between the gradients and the next step: their norm, and the update of all parameters, each in one pass
 // over memory and one parallel region over the whole list of tensors.
 //
-// To be bound, for T = float and double under the names with _float32 and _float64, `items` being an address:
-//
-//   double sum_of_squares<T>(int threads, const Item<T>* items, long count)
-//   void sgd<T>(int threads, const Item<T>* items, long count, double rate, double scale)
-//   void momentum<T>(int threads, const Item<T>* items, long count, double rate, double scale, double momentum)
-//   void adamw<T>(int threads, const Item<T>* items, long count, double rate, double scale, double beta1, double beta2,
-//                 double epsilon, double weight_decay)
-//
-// `scale`, the factor of clipping, is multiplied into each gradient as it is read; gradients are not written. Whatever the
-// number of threads, the bits are the same: tensors are cut into blocks of a fixed size. Formulas are those of torch.optim.
-// Build with -fno-math-errno, or square roots are taken one by one.
+// `scale`, the factor of clipping, is multiplied into each gradient as it is read; gradients are not written. Whatever
+// the number of threads, the bits are the same: tensors are cut into blocks of a fixed size. Formulas are those of
+// torch.optim. Build with -fno-math-errno, or square roots are taken one by one.
 
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "team.h"
@@ -23,18 +17,19 @@
 
 namespace unrolled {
 
-// One tensor. Python writes a list of them as a table of 64-bit integers (engines/native/update.py), so that the order of
-// the fields counts. Fields that a function does not need are not looked at.
+// One tensor. Python writes a list of them as a table of 64-bit integers (engines/native/update.py), so that the order
+// of the fields counts. Fields that a function does not need are not looked at.
 template <class T>
 struct Item {
   T* parameter;
   const T* gradient;
-  T* mean;              // of the gradient: momentum's buffer, AdamW's exp_avg
-  T* square;            // AdamW's exp_avg_sq
-  float* step;          // AdamW's count of updates, which goes up by one
-  const int64_t* rows;  // which rows of the parameter the gradient's are, each once; null where it has them all. sgd only
-  int64_t width;        // of a row, where there are rows
-  int64_t count;        // elements of the gradient
+  T* mean;      // of the gradient: momentum's buffer, AdamW's exp_avg
+  T* square;    // AdamW's exp_avg_sq
+  float* step;  // AdamW's count of updates, which goes up by one
+  const int64_t*
+      rows;       // which rows of the parameter the gradient's are, each once; null where it has them all. sgd only
+  int64_t width;  // of a row, where there are rows
+  int64_t count;  // elements of the gradient
 };
 static_assert(sizeof(Item<float>) == 8 * sizeof(int64_t));
 

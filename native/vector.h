@@ -1,7 +1,7 @@
 // Vectors of the instruction set that this file is compiled for, and the few functions in which cells are written.
 //
-// GCC's and Clang's vector extensions stand for all of AVX-512, AVX2, SSE2 and NEON: one source. A vector is a register;
-// an array that lives in memory is read with `load` and written with `store`, which ask for no alignment.
+// GCC's and Clang's vector extensions stand for all of AVX-512, AVX2, SSE2 and NEON: one source. A vector is a
+// register; an array that lives in memory is read with `load` and written with `store`, which ask for no alignment.
 
 #pragma once
 
@@ -54,16 +54,6 @@ inline Vector<T> splat(T value) {
   return Vector<T>{} + value;
 }
 
-template <class V>
-inline V minimum(V a, V b) {
-  return a < b ? a : b;
-}
-
-template <class V>
-inline V maximum(V a, V b) {
-  return a > b ? a : b;
-}
-
 // Turn a square of vectors, so that row i becomes lane i: blocks off the diagonal change places, halves first.
 template <class V, int Half, int... Lane>
 inline void swap_blocks(V& a, V& b, std::integer_sequence<int, Lane...>) {
@@ -104,7 +94,7 @@ inline Vector<float> tanh(Vector<float> x) {
   return x * p / q;
 }
 
-// The library's own, lane by lane: float64 is there for checks.
+// The library's own, lane by lane: float64 is for digits, not for speed.
 inline Vector<double> tanh(Vector<double> x) {
   for (int lane = 0; lane < kLanes<double>; ++lane) x[lane] = std::tanh(x[lane]);
   return x;

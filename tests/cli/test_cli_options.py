@@ -4,7 +4,7 @@ import re
 import shlex
 from dataclasses import fields, replace
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import pytest
 import typer
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled import cells, engines
-from unrolled.cli.options import with_settings
+from unrolled.cli.options import EngineName, with_settings
 from unrolled.errors import UsageError
 from unrolled.settings import options_of
 from unrolled.text.settings import ERRORS, READINGS, UNITS, TextSettings
@@ -157,3 +157,8 @@ def test_every_field_is_an_option_of_train_with_its_help_and_default(unrolled: C
 
 def test_a_field_that_is_replaced_is_the_only_one_that_is_printed() -> None:
     assert options_of(replace(TrainingSettings(), seed=5)) == ["--seed", "5"]
+
+
+def test_the_engines_to_choose_from_are_those_there_are() -> None:
+    (option,) = get_args(EngineName)[1:]
+    assert option.metavar == "|".join(("auto", *engines.names()))

@@ -52,7 +52,7 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, Any], message: str) 
         ({"input": draw(1, T, B, 3)}, "input has shape (5, 3, 3): expected (5, 3, 2) for the module's input_size"),
         ({"input": draw(1, T, 3)}, "input has shape (5, 3): expected (5, 2) for the module's input_size"),
         ({"input": draw(1, T, B, I).double()}, "input has dtype torch.float64 and the module's weights have torch.fl"),
-        ({"input": draw(1, 0, B, I)}, "x has shape (0, 3, 16): give at least one time step and one sequence"),
+        ({"input": draw(1, 0, B, I)}, "inputs has shape (0, 2): give at least one row and one column"),
         ({"hx": draw(1, 2, B, H)}, "hx has 1 parts: cell lstm has state ('h', 'c')"),
         ({"hx": (draw(1, 2, B, H), draw(2, 1, B, H))}, "hx c has shape (1, 3, 4): expected (2, 3, 4)"),
         ({"input": draw(1, T, I), "hx": (draw(1, 2, 1, H),) * 2}, "hx h has shape (2, 1, 4): expected (2, 4)"),

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from unrolled.cli.console import ProgressBar, print_json, say
+from unrolled.cli.options import EngineName
 
 
 def verb(
@@ -24,7 +25,7 @@ def verb(
     errors: Annotated[
         str, typer.Option(metavar="strict|replace", help="What to do with bytes that are not in the encoding.")
     ] = "strict",
-    engine: Annotated[str, typer.Option(help="Engine.")] = "auto",
+    engine: EngineName = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Parse, evaluate, print."""

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from unrolled.cli.console import print_json
+from unrolled.cli.options import EngineName
 
 
 def verb(
@@ -25,7 +26,7 @@ def verb(
     top_p: Annotated[float, typer.Option(help="Choose among the most probable tokens of this total share.")] = 1.0,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the most probable token.")] = False,
     seed: Annotated[int | None, typer.Option(help="Repeat a text exactly.", show_default=False)] = None,
-    engine: Annotated[str, typer.Option(help="Engine.")] = "auto",
+    engine: EngineName = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a continuation.")] = False,
 ) -> None:
     """Parse, generate, print."""

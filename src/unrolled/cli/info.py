@@ -13,7 +13,7 @@ import typer
 
 from unrolled import cells, engines, model_directory
 from unrolled.cli.console import print_json
-from unrolled.errors import EngineError
+from unrolled.errors import EngineError, UsageError
 from unrolled.version import VERSION
 
 PACKAGES = ("numpy", "torch", "tokenizers", "safetensors")
@@ -44,7 +44,7 @@ def _installation() -> dict[str, Any]:
         "threads": len(os.sched_getaffinity(0)),
         "cells": ", ".join(cells.names()),
         "engines": {name: _engine(name) for name in engines.names()},
-        "engine auto": engines.get().name,
+        "engine auto": _engine("auto"),
     }
 
 
@@ -58,7 +58,7 @@ def _version(name: str) -> str:
 def _engine(name: str) -> str:
     try:
         return engines.get(name).description()
-    except EngineError as error:
+    except (EngineError, UsageError) as error:
         return f"not available: {error}"
 
 

@@ -8,6 +8,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+EngineName = Annotated[str, typer.Option(metavar="auto|portable|native", help="Engine.")]
+"""The option of verbs that use a model; the names are written out because engines take time to import."""
+
 
 def with_settings(verb: Callable[..., None]) -> Callable[..., None]:
     """A verb whose parameters that are settings dataclasses are offered field by field, as options.

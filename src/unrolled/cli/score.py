@@ -16,6 +16,7 @@ import typer
 
 from unrolled.cli.console import ProgressBar, print_json, say
 from unrolled.cli.lines import read_lines
+from unrolled.cli.options import EngineName
 from unrolled.text.word_rules import JOINER
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def verb(
     unknown: Annotated[
         str, typer.Option(metavar="score|skip|error", help="Tokens unknown to the model: count, leave out, refuse.")
     ] = "score",
-    engine: Annotated[str, typer.Option(help="Engine.")] = "auto",
+    engine: EngineName = "auto",
     batch: Annotated[int, typer.Option(help="Lines scored side by side; scores do not depend on it.")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:

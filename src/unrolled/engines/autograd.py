@@ -18,6 +18,8 @@ from unrolled.engines.contract import Engine, InputWeights, Masks, RowGradient
 from unrolled.engines.portable import Portable
 
 _recording = Portable()
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+"""Whether the backward pass under way may be run again; None where this torch cannot say."""
 
 
 def unroll(
@@ -46,7 +48,7 @@ def unroll(
         gradients = engine.unroll_backward(tape, d_outputs, d_state)
         return gradients.x, gradients.weight_hh, gradients.bias_hh, *gradients.state
 
-    outputs, *last = _apply(engine, forward, backward, x, weight_hh, bias_hh, *_dense(state))
+    outputs, *last = _apply(engine, forward, backward, x, weight_hh, bias_hh, *state)
     return outputs, tuple(last)
 
 
@@ -62,7 +64,7 @@ def step(
         gradients = engine.step_backward(tape, d_state)
         return gradients.x, gradients.weight_hh, gradients.bias_hh, *gradients.state
 
-    return tuple(_apply(engine, forward, backward, x, weight_hh, bias_hh, *_dense(state)))
+    return tuple(_apply(engine, forward, backward, x, weight_hh, bias_hh, *state))
 
 
 def linear(engine: Engine, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -134,7 +136,7 @@ def unroll_tokens(
         d_embedding = _as_tensor(first.inputs, inputs.embedding)
         return None, d_embedding, first.weight, first.bias, then.weight_hh, then.bias_hh, *then.state
 
-    outputs, *last = _apply(engine, forward, backward, ids, *inputs, weight_hh, bias_hh, *_dense(state))
+    outputs, *last = _apply(engine, forward, backward, ids, *inputs, weight_hh, bias_hh, *state)
     return outputs, tuple(last)
 
 
@@ -153,11 +155,6 @@ def linear_cross_entropy(
     return _apply(engine, forward, backward, inputs, weight, bias, targets)[0]
 
 
-def _dense(state: Sequence[Tensor]) -> list[Tensor]:
-    """A state may be cut out of a larger tensor; engines want it dense."""
-    return [part.contiguous() for part in state]
-
-
 def _as_tensor(gradient: Tensor | RowGradient, embedding: Tensor) -> Tensor:
     """The gradient of an embedding, sparse where it is given by rows."""
     if isinstance(gradient, Tensor):
@@ -173,6 +170,7 @@ def _apply(
 
     Token ids are operands too: torch then notices if they are changed between forward and backward.
     """
+    operands = tuple([o if o is None else o.contiguous() for o in operands])  # engines want them dense
     if torch.is_grad_enabled():
         for operand in operands:
             if operand is not None and operand.requires_grad:
@@ -197,10 +195,13 @@ class _Operation(torch.autograd.Function):
     def backward(ctx: Any, *d_results: Tensor) -> tuple[Tensor | None, ...]:
         operands = ctx.saved_tensors[: ctx.count]  # torch raises here if one, or a result, has been changed in place
         if not torch.is_grad_enabled():
-            return None, None, None, *ctx.undo(ctx.tape, *[d.contiguous() for d in d_results])
+            gradients = ctx.undo(ctx.tape, *[d.contiguous() for d in d_results])
+            if _keeps_graph is not None and not _keeps_graph():
+                ctx.tape = None  # a loss that is kept would keep it, as torch keeps none of what it saved
+            return None, None, None, *gradients
         # Views: one operand may have been computed from another, whose gradient must not count that history again.
         operands = tuple(o if o is None else o.view_as(o) for o in operands)
         results, _ = ctx.again(_recording, False, *operands)
         wanted = [o for o in operands if o is not None and o.requires_grad]
-        gradients = iter(torch.autograd.grad(results, wanted, d_results, create_graph=True, allow_unused=True))
-        return None, None, None, *(next(gradients) if o is not None and o.requires_grad else None for o in operands)
+        derived = iter(torch.autograd.grad(results, wanted, d_results, create_graph=True, allow_unused=True))
+        return None, None, None, *(next(derived) if o is not None and o.requires_grad else None for o in operands)

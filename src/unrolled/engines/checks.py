@@ -25,6 +25,7 @@ def check_unroll(
         ShapeError: names the operand, its shape and the one expected.
     """
     expect("weight_hh", weight_hh, (None, None))
+    _expect_some("weight_hh", weight_hh)
     size = weight_hh.shape[1]
     rows = len(cell.gates) * size
     expect("weight_hh", weight_hh, (rows, size), f"{len(cell.gates)} gates of cell {cell.name}")
@@ -61,7 +62,9 @@ def check_linear(inputs: Array, weight: Array, bias: Array | None) -> None:
         ShapeError: names the operand, its shape and the one expected.
     """
     expect("inputs", inputs, (None, None))
+    _expect_some("inputs", inputs)
     expect("weight", weight, (None, inputs.shape[1]), "inputs")
+    _expect_some("weight", weight)
     if bias is not None:
         expect("bias", bias, (len(weight),))
     _check_dtypes("inputs", inputs, [("weight", weight), ("bias", bias)])
@@ -75,7 +78,9 @@ def check_project_tokens(ids: Array, embedding: Array, weight_ih: Array, bias_ih
     """
     expect("ids", ids, (None, None))
     expect("embedding", embedding, (None, None))
+    _expect_some("embedding", embedding)
     expect("weight_ih", weight_ih, (None, embedding.shape[1]), "embedding")
+    _expect_some("weight_ih", weight_ih)
     if bias_ih is not None:
         expect("bias_ih", bias_ih, (len(weight_ih),))
     _check_dtypes("embedding", embedding, [("weight_ih", weight_ih), ("bias_ih", bias_ih)])
@@ -103,6 +108,11 @@ def check_decode(
     if len(state) != len(weights.layers):
         raise ShapeError(f"state is given for {len(state)} layers: the model has {len(weights.layers)}")
     _check_tokens("tokens", tokens, (len(generators),), len(weights.embedding))
+
+
+def _expect_some(name: str, array: Array) -> None:
+    if 0 in array.shape:
+        raise ShapeError(f"{name} has shape {tuple(array.shape)}: give at least one row and one column")
 
 
 def expect(name: str, array: Array, shape: tuple[int | None, ...], reason: str = "") -> None:

@@ -204,7 +204,7 @@ def test_a_text_that_does_not_compile_is_named_with_its_first_error(tmp_path: Pa
 
 FAKE = """#!/bin/sh
 case "$*" in *--version) echo "$VERSION"; exit;; esac
-echo "$@" >> "$LOG"
+printf '%s\\n' "$@" END >> "$LOG"
 while [ "$1" != -o ]; do shift; done
 echo library > "$2"
 """
@@ -223,7 +223,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[l
     from unrolled.engines.native import compiling
 
     monkeypatch.setattr(compiling, "_version", compiling._version.__wrapped__)
-    return lambda: [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    return lambda: [call.split("\n")[:-1] for call in log.read_text().split("END\n")[:-1]] if log.exists() else []
 
 
 LSTM = print_cell(cells.get("lstm"))
@@ -350,4 +350,23 @@ def test_a_cache_that_cannot_be_made_is_told_what_to_do(tmp_path: Path, monkeypa
     (tmp_path / "file").touch()
     monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(EngineError, match=r"^no cache for compiled cells \(.*\): name a folder of yours in UNROLLED_C"):
+        compile_cells([LSTM], isa="plain", include=NATIVE)
+
+
+@pytest.mark.parametrize("kept", [0, 40, 3000])
+def test_a_library_that_was_cut_short_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "cache"))
+    library = compile_cells([LSTM], isa="plain", include=NATIVE)
+    whole = library.read_bytes()
+    library.write_bytes(whole[:kept])
+    assert compile_cells([LSTM], isa="plain", include=NATIVE) == library
+    assert len(library.read_bytes()) == len(whole)
+
+
+def test_a_compiler_that_cannot_be_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "broken"
+    program.write_bytes(b"\x7fELF nonsense")
+    program.chmod(0o755)
+    monkeypatch.setenv("CXX", str(program))
+    with pytest.raises(EngineError, match=r"cannot be run .*: name another C\+\+ compiler in CXX$"):
         compile_cells([LSTM], isa="plain", include=NATIVE)

@@ -250,3 +250,58 @@ def test_not_a_number_is_not_hidden(native: Engine) -> None:
 def operands_of(name: str) -> dict[str, Any]:
     given = convert(make_case(Setting(cells.get(name))), "numpy", "float32")
     return {"x": given.x, "weight_hh": given.weight_hh, "bias_hh": given.bias_hh, "state": given.state}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_gradients_of_too_few_or_too_many_parts_of_the_state_are_refused(native: Engine, count: int) -> None:
+    given = operands()
+    done = native.unroll(cells.get("lstm"), **given)
+    d_state = (np.ones_like(done.state[0]),) * count
+    with pytest.raises(ShapeError, match=rf"^d_state has {count} parts: the state has 2$"):
+        native.unroll_backward(done.tape, np.ones_like(done.outputs), d_state)
+
+
+def test_lengths_and_targets_may_change_before_the_way_back(native: Engine) -> None:
+    case = make_case(Setting(cells.get("gru"), unequal=True))
+    assert case.lengths is not None
+    lengths = case.lengths.copy()
+    done = native.unroll(cells.get("gru"), case.x, case.weight_hh, case.bias_hh, case.state, lengths=lengths)
+    lengths[:] = 1
+    gradients = native.unroll_backward(done.tape, case.d_outputs, case.d_state)
+    np.testing.assert_allclose(gradients.x, case.expected["dx"], rtol=0, atol=1e-12)
+    inputs, weight, targets = draw(1, 5, 3), draw(2, 7, 3), np.array([6, 0, 2, 2, 5])
+    losses, tape = native.linear_cross_entropy(inputs, weight, None, targets)
+    expected = native.linear_cross_entropy_backward(tape, losses)
+    targets[:] = 10**12
+    again = native.linear_cross_entropy_backward(tape, losses)
+    np.testing.assert_array_equal(again.weight, expected.weight)
+
+
+def test_sizes_of_zero_are_refused(native: Engine) -> None:
+    for inputs, weight in ((np.ones((2, 0)), np.ones((4, 0))), (np.ones((0, 3)), np.ones((4, 3)))):
+        with pytest.raises(ShapeError, match=r"^inputs has shape .*: give at least one row and one column$"):
+            native.linear(inputs, weight, None)
+    with pytest.raises(ShapeError, match=r"^inputs has shape .*: give at least one row and one column$"):
+        native.linear_cross_entropy(np.ones((2, 0)), np.ones((4, 0)), None, np.array([1, 2]))
+
+
+def test_views_that_are_yet_to_be_negated_are_refused(native: Engine) -> None:
+    with pytest.raises(ShapeError, match=r"^inputs is a view that torch has yet to negate: give its resolve_neg\(\)$"):
+        native.linear(torch._neg_view(torch.ones(2, 3)), torch.ones(4, 3), None)
+
+
+def test_a_forked_process_computes_on_one_thread(run_python: Any) -> None:
+    code = """
+import os
+import numpy as np
+from unrolled import engines
+native = engines.get("native")
+x, weight = np.random.default_rng(1).normal(size=(300, 200)), np.random.default_rng(2).normal(size=(100, 200))
+first, _ = native.linear(x, weight, None, keep=False)
+child = os.fork()
+if child == 0:
+    again, _ = native.linear(x, weight, None, keep=False)
+    os._exit(0 if (again == first).all() else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    assert run_python(code) == "0\n"

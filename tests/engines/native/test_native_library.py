@@ -74,11 +74,11 @@ def test_what_this_processor_cannot_run_is_refused(monkeypatch: pytest.MonkeyPat
     choices = ", ".join(library.supported())
     with pytest.raises(UsageError) as refused:
         library.load("sve")
-    assert str(refused.value) == f'instruction set "sve" cannot run on this processor: choose one of {choices}'
+    assert str(refused.value) == f'instruction set "sve" is none that this processor can run: choose one of {choices}'
     monkeypatch.setenv(library.VARIABLE, "sve")
     with pytest.raises(UsageError) as refused:
         library.load()
-    assert str(refused.value) == f"UNROLLED_ISA=sve cannot run on this processor: choose one of {choices}"
+    assert str(refused.value) == f"UNROLLED_ISA=sve is none that this processor can run: choose one of {choices}"
 
 
 @pytest.mark.usefixtures("no_variable")

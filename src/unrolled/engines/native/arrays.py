@@ -27,6 +27,8 @@ def address(name: str, array: Array | None) -> int:
         if flags.c_contiguous and flags.aligned:
             return int(array.ctypes.data)
     elif array.is_cpu and array.is_contiguous():
+        if array.is_neg():
+            raise ShapeError(f"{name} is a view that torch has yet to negate: give its resolve_neg()")
         return int(array.data_ptr())
     if not isinstance(array, np.ndarray) and not array.is_cpu:
         raise ShapeError(f"{name} is on {array.device}: the native engine wants it in the CPU's memory")
@@ -41,9 +43,8 @@ def addresses(name: str, arrays: Any) -> list[int]:
 
 
 def integers(values: Array) -> npt.NDArray[np.int64]:
-    """Integers of either kind as a dense NumPy array, without a copy where they are that already."""
-    array = values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
-    return np.ascontiguousarray(array, np.int64)
+    """Integers of either kind as a dense NumPy array; a copy, since theirs may change before the way back."""
+    return np.array(values.detach().cpu().numpy() if hasattr(values, "detach") else values, np.int64)
 
 
 def threads_of(library: Library) -> int:

@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import stat
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -67,12 +68,13 @@ def compile_cells(printed: Sequence[Printed], *, isa: str, include: Path) -> Pat
     """
     compiler, folder, text = find_compiler(), cache_folder(), print_file(printed)
     flags = flags_for(isa, compiler)
-    stem = f"{printed[0].identifier if len(printed) == 1 else 'cells'}-{_digest(text)}"
+    stem = f"{printed[0].identifier[:80] if len(printed) == 1 else 'cells'}-{_digest(text)}"
     headers = [path.read_text(encoding="utf-8") for path in sorted(include.glob("*.h"))]
     library = folder / f"{stem}-{isa}-{_digest(*compiler.command, compiler.version, *flags, *headers)}.so"
     if library.exists():
         _check_closed(library)
-        return library
+        if _is_whole(library):
+            return library
     source = folder / f"{stem}.cpp"
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix="making-") as making:
@@ -81,6 +83,8 @@ def compile_cells(printed: Sequence[Printed], *, isa: str, include: Path) -> Pat
             written.replace(source)  # it stays: what runs can be read, whether it compiles or not
             _run([*compiler.command, *flags, f"-I{include}", str(source), "-o", str(made)], source)
             made.chmod(0o700)
+            with made.open("rb") as whole:
+                os.fsync(whole.fileno())
             made.replace(library)
     except OSError as error:
         raise EngineError(f"{folder} cannot be used ({error}): name another in UNROLLED_CACHE") from error
@@ -143,15 +147,37 @@ def _check_closed(path: Path) -> None:
         )
 
 
+ELF_HEADER = 64
+"""Bytes of the header of a 64-bit ELF file, the format of shared libraries on Linux."""
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a shared library ends where its header says: to load one that was cut short would end the process."""
+    data = library.read_bytes()
+    if data[:5] != b"\x7fELF\x02":
+        return data[:4] != b"\x7fELF" and len(data) > 0  # of another system: the loader is to say what it is
+    if len(data) < ELF_HEADER:
+        return False
+    (sections,), (size, count) = struct.unpack_from("<Q", data, 40), struct.unpack_from("<HH", data, 58)
+    return len(data) >= int(sections) + int(size) * int(count)
+
+
 @cache
 def _version(command: tuple[str, ...]) -> str:
-    return subprocess.run([*command, "--version"], capture_output=True, text=True, check=False).stdout
+    return _call([*command, "--version"]).stdout
+
+
+def _call(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    english = os.environ | {"LC_ALL": "C"}
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=english)
+    except OSError as error:
+        raise EngineError(f"{command[0]} cannot be run ({error}): name another C++ compiler in CXX") from error
 
 
 def _run(command: Sequence[str], source: Path) -> None:
-    english = os.environ | {"LC_ALL": "C"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=english)
-    if done.returncode:
+    done = _call(command)
+    if done.returncode or not Path(command[-1]).exists():
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         first = next((line for line in lines if "error" in line), lines[0] if lines else f"exit {done.returncode}")
         raise EngineError(f"{command[0]} cannot compile {source}: {first}; --engine portable runs the cell")

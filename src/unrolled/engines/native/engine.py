@@ -34,7 +34,7 @@ from unrolled.engines.native.compiled import CompiledCells
 from unrolled.engines.native.library import Library
 from unrolled.engines.portable import Portable
 from unrolled.engines.sampling import Sampling
-from unrolled.errors import EngineError
+from unrolled.errors import EngineError, ShapeError
 
 
 class _UnrollTape(NamedTuple):
@@ -47,12 +47,14 @@ class _UnrollTape(NamedTuple):
 
 
 class _LinearTape(NamedTuple):
+    arrays: Arrays
     inputs: Array
     weight: Array
     has_bias: bool
 
 
 class _TokensTape(NamedTuple):
+    arrays: Arrays
     occurring: Any  # (U,) ids that occur, ascending
     index: Any  # (N,) which of them each token is
     rows: Array  # (U, E) their embeddings
@@ -163,6 +165,8 @@ class Native:
         """Back through time; see `contract.Engine.unroll_backward`."""
         arrays, (x_shape, weight_shape, has_bias) = tape.arrays, tape.shapes
         expect("d_outputs", d_outputs, (*x_shape[:2], weight_shape[1]))
+        if len(d_state) != len(tape.held[2]):
+            raise ShapeError(f"d_state has {len(d_state)} parts: the state has {len(tape.held[2])}")
         for part in d_state:
             expect("d_state", part, (x_shape[1], weight_shape[1]))
         d_x, d_weight = arrays.empty(*x_shape), arrays.empty(*weight_shape)
@@ -199,12 +203,13 @@ class Native:
         check_linear(inputs, weight, bias)
         arrays = self._arrays(inputs)
         result = arrays.times_transposed(inputs, weight, bias)
-        return result, _LinearTape(inputs, weight, bias is not None) if keep else None
+        return result, _LinearTape(arrays, inputs, weight, bias is not None) if keep else None
 
     def linear_backward(self, tape: _LinearTape, d_results: Array, *, d_inputs: bool = True) -> LinearGradients:
         """Undo `linear`; see `contract.Engine.linear_backward`."""
-        arrays = self._arrays(d_results)
+        arrays = tape.arrays
         expect("d_results", d_results, (len(tape.inputs), len(tape.weight)))
+        arrays.address("d_results", d_results)
         return LinearGradients(
             arrays.times(d_results, tape.weight) if d_inputs else None,
             arrays.transposed_times(d_results, tape.inputs),
@@ -231,16 +236,17 @@ class Native:
         occurring, index = self.library.module.index_tokens(integers(ids).reshape(-1), len(embedding))
         rows = arrays.gather(embedding, occurring)
         table = arrays.times_transposed(rows, weight_ih, bias_ih)
-        return table, _TokensTape(occurring, index, rows, weight_ih, bias_ih is not None, len(embedding))
+        return table, _TokensTape(arrays, occurring, index, rows, weight_ih, bias_ih is not None, len(embedding))
 
     def project_tokens_backward(self, tape: _TokensTape, d_x: Array, *, sparse: bool = False) -> LinearGradients:
         """Undo `project_tokens`; see `contract.Engine.project_tokens_backward`."""
-        arrays, width = self._arrays(d_x), len(tape.weight)
+        arrays, width = tape.arrays, len(tape.weight)
+        arrays.address("d_x", d_x)
         expect("d_x", d_x.reshape(-1, width), (len(tape.index), width))
         d_table = arrays.sum_rows(d_x.reshape(-1, width), tape.index, len(tape.occurring))
         d_rows: Any = arrays.times(d_table, tape.weight)
         if sparse:
-            d_rows = RowGradient(arrays.integers(tape.occurring), d_rows)
+            d_rows = RowGradient(arrays.integers(tape.occurring.copy()), d_rows)
         else:
             d_embedding = arrays.zeros(tape.vocabulary_size, d_rows.shape[1])
             d_embedding[arrays.integers(tape.occurring)] = d_rows
@@ -296,6 +302,7 @@ class Native:
     def linear_cross_entropy_backward(self, tape: _CrossEntropyTape, d_losses: Array) -> LinearGradients:
         """Undo `linear_cross_entropy`; see `contract.Engine.linear_cross_entropy_backward`."""
         expect("d_losses", d_losses, (len(tape.operands[0]),))
+        self._arrays(tape.operands[0]).address("d_losses", d_losses)
         gradients, tape.gradients = tape.gradients, None
         lowest, highest = float(d_losses.min()), float(d_losses.max())
         if gradients is not None and lowest == highest:

@@ -58,7 +58,7 @@ def load(isa: str | None = None) -> Library:
     chosen = isa or os.environ.get(VARIABLE) or choices[0]
     if chosen not in choices:
         asked = f'instruction set "{chosen}"' if isa else f"{VARIABLE}={chosen}"
-        raise UsageError(f"{asked} cannot run on this processor: choose one of {', '.join(choices)}")
+        raise UsageError(f"{asked} is none that this processor can run: choose one of {', '.join(choices)}")
     return _load(chosen)
 
 

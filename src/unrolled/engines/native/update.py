@@ -50,15 +50,17 @@ def sum_of_squares(gradients: Sequence[Tensor]) -> float:
 
 def sgd(parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, rate: float, scale: float) -> None:
     """Plain descent, parameter -= rate * scale * gradient; a gradient of rows touches only these."""
-    items = array("q")
+    items, all_rows = array("q"), []  # the rows live until they have been read
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
         _check("parameter", index, parameter, parameters[0], parameter.shape)
-        values, rows, width = gradient, 0, 0
+        values, address, width = gradient, 0, 0
         if gradient.is_sparse:
             values, rows, width = _rows(index, gradient, parameter)
+            all_rows.append(rows)
+            address = rows.data_ptr()
         else:
             _check("gradient", index, gradient, parameter, parameter.shape)
-        items.extend((parameter.data_ptr(), values.data_ptr(), 0, 0, 0, rows, width, values.numel()))
+        items.extend((parameter.data_ptr(), values.data_ptr(), 0, 0, 0, address, width, values.numel()))
     _update("sgd", parameters, items, rate, scale)
 
 
@@ -114,20 +116,21 @@ def adamw(
 
 def _check(name: str, index: int, tensor: Tensor, like: Tensor, shape: Sequence[int]) -> None:
     """Hold a tensor against what it has to be; a sparse one is not contiguous."""
-    if tensor.is_cpu and tensor.is_contiguous() and tensor.dtype is like.dtype and tensor.shape == shape:
+    is_plain = tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()
+    if is_plain and tensor.dtype is like.dtype and tensor.shape == shape:
         return
     wanted = f"a contiguous {tuple(shape)} of {like.dtype} on cpu"
     raise ShapeError(f"{name} {index} is {_described(tensor)}: expected {wanted}")
 
 
-def _rows(index: int, gradient: Tensor, parameter: Tensor) -> tuple[Tensor, int, int]:
-    """Values, address of the row numbers and width of a sparse gradient."""
+def _rows(index: int, gradient: Tensor, parameter: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Values, row numbers and width of a sparse gradient."""
     if gradient.shape != parameter.shape or gradient.sparse_dim() != 1 or not gradient.is_coalesced():
         wanted = f"coalesced rows of {tuple(parameter.shape)}"
         raise ShapeError(f"gradient {index} is {_described(gradient)}: expected {wanted}")
     rows, values = gradient._indices(), gradient._values()
     _check("gradient", index, values, parameter, (rows.shape[1], *parameter.shape[1:]))
-    return values, rows.data_ptr(), parameter[0].numel()
+    return values, rows[0].contiguous(), parameter[0].numel()
 
 
 def _described(tensor: Tensor) -> str:
