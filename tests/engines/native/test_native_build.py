@@ -116,3 +116,11 @@ def test_sanitizers_find_nothing_in_what_the_contract_asks_of_the_kernels(
 ) -> None:
     tests = run_sanitized("-m", "pytest", "-q", "-x", "tests/contracts", "-k", "native and numpy")
     assert tests.returncode == 0, tests.stdout + tests.stderr
+
+
+def test_sanitizers_find_nothing_at_sizes_that_are_cut(
+    run_sanitized: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    sizes = "sizes_that_are_cut or lengths_in_any_order or several_chunks or sizes_of_zero"
+    tests = run_sanitized("-m", "pytest", "-q", "-x", "tests/engines/native/test_native_engine.py", "-k", sizes)
+    assert tests.returncode == 0, tests.stdout + tests.stderr
