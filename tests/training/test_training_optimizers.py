@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from unrolled.engines.native import update
 from unrolled.errors import UsageError
 from unrolled.training import optimizers
 from unrolled.training.settings import OPTIMIZERS
@@ -20,7 +19,6 @@ TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-13}
 each_dtype = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 each_clip = pytest.mark.parametrize("clip", [0.0, 1e9, 0.5], ids=["no clip", "high clip", "clipped"])
 each_native = pytest.mark.parametrize("name", optimizers.NATIVE_MAKERS)
-native = pytest.mark.skipif(not update.is_available(), reason="the native engine is not built or cannot run here")
 RATE = 0.03
 
 
@@ -60,7 +58,6 @@ def assert_close(parameters: list[Parameter], others: list[Parameter]) -> None:
         torch.testing.assert_close(one, other, rtol=TOLERANCE[one.dtype], atol=TOLERANCE[one.dtype])
 
 
-@native
 @each_dtype
 @each_clip
 @each_native
@@ -82,7 +79,6 @@ def test_native_steps_are_those_of_torch(name: str, clip: float, dtype: torch.dt
         assert_close(ours, theirs)
 
 
-@native
 @each_native
 def test_the_gradients_are_left_as_they_were(name: str) -> None:
     parameters = parameters_of(torch.float32)
@@ -95,7 +91,6 @@ def test_the_gradients_are_left_as_they_were(name: str) -> None:
         assert torch.equal(parameter.grad, gradient)
 
 
-@native
 @each_native
 @pytest.mark.parametrize("to_native", [True, False], ids=["to native", "from native"])
 def test_the_state_of_one_goes_on_in_the_other(name: str, to_native: bool) -> None:
@@ -127,7 +122,7 @@ def test_the_state_of_one_goes_on_in_the_other(name: str, to_native: bool) -> No
 @each_dtype
 @each_clip
 @pytest.mark.parametrize("rows", [[2, 7, 8, 22], [], [8, 2, 8, 22, 2]], ids=["ascending", "none", "repeated"])
-@pytest.mark.parametrize("engine", ["portable", pytest.param("native", marks=native)])
+@pytest.mark.parametrize("engine", ["portable", "native"])
 def test_sparse_gradients_do_what_dense_ones_do(engine: str, rows: list[int], clip: float, dtype: torch.dtype) -> None:
     sparse, dense = parameters_of(dtype), parameters_of(dtype)
     optimizer = optimizers.make("sgd", sparse, RATE, engine=engine)
@@ -143,7 +138,6 @@ def test_sparse_gradients_do_what_dense_ones_do(engine: str, rows: list[int], cl
         assert_close(sparse, dense)
 
 
-@native
 @pytest.mark.parametrize("name", ["momentum", "adamw"])
 def test_where_all_rows_move_a_sparse_gradient_counts_as_a_dense_one(name: str) -> None:
     sparse, dense = parameters_of(torch.float64), parameters_of(torch.float64)
@@ -158,7 +152,6 @@ def test_where_all_rows_move_a_sparse_gradient_counts_as_a_dense_one(name: str) 
     assert_close(sparse, dense)
 
 
-@native
 def test_engine_and_parameters_decide_who_updates() -> None:
     kinds = optimizers.NativeSGD | optimizers.NativeAdamW
     for name in OPTIMIZERS:
@@ -170,7 +163,6 @@ def test_engine_and_parameters_decide_who_updates() -> None:
     assert not isinstance(optimizers.make("sgd", halves, RATE), kinds)
 
 
-@native
 @pytest.mark.parametrize(
     ("name", "option"), [("sgd", "weight_decay"), ("momentum", "nesterov"), ("adamw", "amsgrad"), ("sgd", "maximize")]
 )
@@ -183,7 +175,7 @@ def test_what_the_kernels_do_not_do_is_refused(name: str, option: str) -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize("engine", ["portable", pytest.param("native", marks=native)])
+@pytest.mark.parametrize("engine", ["portable", "native"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_closure_is_evaluated_with_gradients(name: str, engine: str) -> None:
     parameter = Parameter(torch.tensor([2.0, -1.0]))

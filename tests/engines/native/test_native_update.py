@@ -12,8 +12,6 @@ from torch import Tensor
 from unrolled.engines.native import update
 from unrolled.errors import ShapeError
 
-pytestmark = pytest.mark.skipif(not update.is_available(), reason="the native engine is not built or cannot run here")
-
 SHAPES = ((1,), (15,), (4097,), (3, 2731), (70_001,), (4096,))
 """Below and above a vector and a block, and enough for a second thread."""
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-13}
