@@ -49,9 +49,11 @@ inline void store(T* to, Vector<T> v) {
   std::memcpy(to, &v, sizeof v);
 }
 
+// One number in all lanes. Minus nothing, for that leaves every number as it is and costs no instruction; plus nothing
+// would make 0 of -0, so that compilers have to add.
 template <class T>
 inline Vector<T> splat(T value) {
-  return Vector<T>{} + value;
+  return value - Vector<T>{};
 }
 
 // Turn a square of vectors, so that row i becomes lane i: blocks off the diagonal change places, halves first.
