@@ -1,13 +1,12 @@
 """Every engine's `decode` against the reference network, softmax and choice, one step at a time."""
 
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
 
 from unrolled import cells, reference
-from unrolled.engines import LanguageModelWeights, LayerWeights, Sampling
+from unrolled.engines import LanguageModelWeights, LayerWeights, Sampling, StackState
 
 from .contract_cases import CELLS, ENGINES, each_dtype, each_engine
 
@@ -35,12 +34,12 @@ def make_weights(name: str, dtype: str = "float64", biases: bool = True) -> Lang
     )
 
 
-def make_state(weights: LanguageModelWeights, dtype: str = "float64") -> list[tuple[Any, ...]]:
+def make_state(weights: LanguageModelWeights, dtype: str = "float64") -> StackState:
     random = np.random.default_rng(4)
-    return [
+    return tuple(
         tuple(random.normal(size=(BATCH, layer.hidden_size)).astype(dtype) for _ in weights.cell.state)
         for layer in weights.layers
-    ]
+    )
 
 
 def make_generators() -> list[np.random.Generator]:
@@ -49,7 +48,7 @@ def make_generators() -> list[np.random.Generator]:
 
 def by_reference(weights: LanguageModelWeights, sampling: Sampling) -> np.ndarray[Any, np.dtype[np.int64]]:
     """(STEPS, BATCH) tokens: one step of each layer, softmax without the forbidden tokens, highest or drawn."""
-    state, tokens, generators, chosen = make_state(weights), START, make_generators(), []
+    state, tokens, generators, chosen = list(make_state(weights)), START, make_generators(), []
     for _ in range(STEPS):
         h = weights.embedding[tokens]
         for index, layer in enumerate(weights.layers):
@@ -74,16 +73,9 @@ def _fields(layer: LayerWeights) -> tuple[Any, ...]:
 
 
 def decode(engine: str, weights: LanguageModelWeights, sampling: Sampling, **changes: Any) -> Any:
-    given: dict[str, Any] = {"state": make_state(weights), "tokens": START, "generators": make_generators()} | changes
-    tokens = ENGINES[engine].decode(
-        weights,
-        given["state"],
-        given["tokens"],
-        sampling=sampling,
-        forbidden=FORBIDDEN,
-        generators=given["generators"],
-    )
-    return np.array(list(islice(tokens, STEPS)))
+    given: dict[str, Any] = {"state": make_state(weights), "tokens": START, "generators": make_generators()}
+    given |= {"sampling": sampling, "forbidden": FORBIDDEN, "max_tokens": STEPS} | changes
+    return np.concatenate(list(ENGINES[engine].predictor(weights).decode(**given)))
 
 
 @each_engine
@@ -121,7 +113,7 @@ def test_decode_of_a_row_does_not_depend_on_its_neighbours(name: str, engine: st
             engine,
             weights,
             Sampling(),
-            state=[tuple(part[row : row + 1] for part in layer) for layer in make_state(weights)],
+            state=tuple(tuple(part[row : row + 1] for part in layer) for layer in make_state(weights)),
             tokens=START[row : row + 1],
             generators=make_generators()[row : row + 1],
         )
@@ -143,10 +135,28 @@ def test_decode_draws_once_a_row_and_leaves_what_it_was_given_alone(engine: str)
 
 
 @each_engine
-def test_decode_makes_tokens_only_when_asked(engine: str) -> None:
+def test_decode_makes_tokens_only_when_asked_and_none_that_it_does_not_yield(engine: str) -> None:
     weights, generators = make_weights("gru"), make_generators()
-    tokens = ENGINES[engine].decode(
-        weights, make_state(weights), START, sampling=Sampling(), forbidden=(), generators=generators
+    pieces = (
+        ENGINES[engine]
+        .predictor(weights)
+        .decode(make_state(weights), START, sampling=Sampling(), generators=generators)
     )
-    next(tokens)
-    assert generators[0].random() == np.random.default_rng(10).random(2)[1]
+    made = len(next(pieces)) + len(next(pieces))
+    assert generators[0].random() == np.random.default_rng(10).random(made + 1)[made]
+
+
+@each_engine
+def test_decode_ends_a_row_at_its_stop_and_itself_when_all_rows_have_ended(engine: str) -> None:
+    weights, generators, fresh = make_weights("lstm"), make_generators(), make_generators()
+    endless = decode(engine, weights, Sampling(), max_tokens=400)
+    stop = int(np.argmax(np.bincount(endless.ravel(), minlength=VOCABULARY)))
+    lengths = [int(np.flatnonzero(column == stop)[0]) + 1 for column in endless.T]
+    assert len(set(lengths)) > 1, "rows should end at different times"
+    stopped = decode(engine, weights, Sampling(), generators=generators, stop=stop, max_tokens=None)
+    assert len(stopped) == max(lengths)
+    for row, length in enumerate(lengths):
+        np.testing.assert_array_equal(stopped[:length, row], endless[:length, row])
+        assert (stopped[length:, row] == -1).all()
+        fresh[row].random(length)
+        assert generators[row].random() == fresh[row].random()  # nothing was drawn past the end

@@ -143,12 +143,13 @@ def test_autograd_operations_check_as_well() -> None:
     ("changes", "message"),
     [
         ({"state": []}, "state is given for 0 layers: the model has 1"),
+        ({"state": [(ONE, ONE)]}, "state has 2 parts: cell tanh has ('h',)"),
         ({"state": [(OTHER,)]}, "state h has shape (3, 3): expected (3, 2)"),
         ({"tokens": np.array([0, 1])}, "tokens have shape (2,) and dtype int64: expected (3,) integers"),
         ({"tokens": np.array([0, 5, 1])}, "tokens reach from 0 to 5: each must be 0 to 4"),
         (
             {"generators": [np.random.default_rng(0)]},
-            "tokens have shape (3,) and dtype int64: expected (1,) integers",
+            "state h has shape (3, 2): expected (1, 2)",
         ),
     ],
 )
@@ -163,9 +164,9 @@ def test_decode(changes: dict[str, Any], message: str) -> None:
     assert layer.hidden_size == H
 
     def first(values: dict[str, Any]) -> Any:
-        return next(engines.get("portable").decode(weights, **values, sampling=Sampling(), forbidden=()))
+        return next(engines.get("portable").predictor(weights).decode(**values, sampling=Sampling()))
 
-    assert first(given).shape == (B,)
+    assert first(given).shape == (1, B)
     with pytest.raises(ShapeError) as error:
         first(given | changes)
     assert str(error.value).startswith(message)

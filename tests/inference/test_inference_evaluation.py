@@ -23,7 +23,7 @@ def test_a_stream_is_one_sequence_from_its_first_token_to_its_last(
     tiny_model: Callable[[str], Path], kind: str
 ) -> None:
     directory = tiny_model(kind)
-    model = LanguageModel.load(directory)
+    model = LanguageModel.load(directory, dtype="float64")
     logs = token_log_probabilities(directory, TEXT)
     result = model.evaluate(TEXT)
     assert len(logs) > 250, "the text is longer than a window"
@@ -42,7 +42,7 @@ def test_a_model_of_sentences_starts_each_line_anew_and_leaves_blank_ones_out(
     tiny_model: Callable[[str], Path],
 ) -> None:
     directory = tiny_model("sentences")
-    model = LanguageModel.load(directory)
+    model = LanguageModel.load(directory, dtype="float64")
     text = "the cat sees.\n\n   \nzoë won't\n" * 200  # more lines than are scored at once
     lines = [line for line in text.split("\n") if line.strip()]
     scores = model.score(lines)
@@ -56,7 +56,7 @@ def test_a_model_of_sentences_starts_each_line_anew_and_leaves_blank_ones_out(
 
 
 def test_a_missing_last_line_end_is_added(tiny_model: Callable[[str], Path]) -> None:
-    model = LanguageModel.load(tiny_model("char"))
+    model = LanguageModel.load(tiny_model("char"), dtype="float64")
     with_end, without = model.evaluate("a dog\nsees\n"), model.evaluate("a dog\nsees")
     assert (with_end.tokens, with_end.nats_per_token) == (without.tokens, without.nats_per_token)
     assert with_end.tokens == 11
@@ -64,9 +64,9 @@ def test_a_missing_last_line_end_is_added(tiny_model: Callable[[str], Path]) -> 
 
 @pytest.mark.parametrize("kind", ["word", "sentences"])
 def test_progress_ends_at_all_tokens(tiny_model: Callable[[str], Path], kind: str) -> None:
-    model = LanguageModel.load(tiny_model(kind))
+    model = LanguageModel.load(tiny_model(kind), dtype="float64")
     seen: list[tuple[int, int]] = []
-    tokens = model.evaluate(TEXT * 20, progress=lambda done, of: seen.append((done, of))).tokens
+    tokens = model.evaluate(TEXT * 300, progress=lambda done, of: seen.append((done, of))).tokens
     assert len(seen) > 1
     assert seen == sorted(seen)
     assert seen[-1] == (tokens, tokens)
@@ -78,11 +78,11 @@ def test_progress_ends_at_all_tokens(tiny_model: Callable[[str], Path], kind: st
 )
 def test_an_empty_text_is_refused(tiny_model: Callable[[str], Path], kind: str, text: str) -> None:
     with pytest.raises(UsageError, match="the text to evaluate is empty"):
-        LanguageModel.load(tiny_model(kind)).evaluate(text)
+        LanguageModel.load(tiny_model(kind), dtype="float64").evaluate(text)
 
 
 def test_json_has_these_keys_and_no_others(tiny_model: Callable[[str], Path]) -> None:
-    record = LanguageModel.load(tiny_model("char")).evaluate("a dog").as_dict()
+    record = LanguageModel.load(tiny_model("char"), dtype="float64").evaluate("a dog").as_dict()
     assert list(record) == [
         "tokens",
         "nats_per_token",
@@ -144,7 +144,7 @@ def test_validation_loss_in_config_is_that_of_the_saved_weights(tiny_model: Call
     for kind in ("word", "char", "bpe", "sentences"):
         directory = tiny_model(kind)
         config = config_of(directory)
-        result = LanguageModel.load(directory).evaluate(find_text(config, None, None)[0])
+        result = LanguageModel.load(directory, dtype="float64").evaluate(find_text(config, None, None)[0])
         assert result.nats_per_token == pytest.approx(config["training"]["results"]["validation_loss"], rel=1e-5)
         logged = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
         best = min((r for r in logged if "validation_loss" in r), key=lambda r: r["validation_loss"])

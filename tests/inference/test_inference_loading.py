@@ -45,7 +45,7 @@ def edit_tensors(directory: Path, edit: Edit) -> None:
 def error_of(directory: Path) -> str:
     """The one line with which loading refuses the directory."""
     with pytest.raises((ModelDirectoryError, TokenizerError)) as caught:
-        LanguageModel.load(directory)
+        LanguageModel.load(directory, dtype="float64")
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -183,8 +183,16 @@ def test_weights_come_in_the_dtype_asked_for(tiny_model: Callable[[str], Path]) 
         arrays = [weights.embedding, weights.output_weight, weights.output_bias, *vars(weights.layers[0]).values()]
         assert {str(array.dtype) for array in arrays} == {dtype}
         assert weights.output_weight is weights.embedding, "tied weights take their place once"
-    with pytest.raises(UsageError, match='dtype is "float16": choose one of float32, float64'):
+    with pytest.raises(UsageError, match='dtype is "float16": choose one of auto, float32, float64'):
         LanguageModel.load(directory, dtype="float16")  # type: ignore[arg-type]
+
+
+def test_the_dtype_by_default_is_the_least_in_which_scores_do_not_depend_on_neighbours(
+    tiny_model: Callable[[str], Path],
+) -> None:
+    directory = tiny_model("word")
+    for engine, dtype in (("native", "float32"), ("portable", "float64")):
+        assert str(LanguageModel.load(directory, engine=engine).weights.embedding.dtype) == dtype
 
 
 def test_the_engine_is_the_one_asked_for(tiny_model: Callable[[str], Path]) -> None:
@@ -200,7 +208,7 @@ def test_scoring_evaluating_and_generating_import_no_torch(
 import sys
 import unrolled
 for directory in sys.argv[1:]:
-    model = unrolled.LanguageModel.load(directory)
+    model = unrolled.LanguageModel.load(directory, dtype="float64")
     assert model.score(["the cat sees", "a dog"], details=True)[1].tokens > 1
     assert model.evaluate("the cat sees a dog.\\n").tokens > 1
     assert model.generate("the cat", count=2, max_tokens=5, seed=1)[0].startswith("the cat")

@@ -34,7 +34,7 @@ def directory(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path])
 
 @pytest.fixture(scope="module")
 def model(directory: Path) -> LanguageModel:
-    return LanguageModel.load(directory)
+    return LanguageModel.load(directory, dtype="float64")
 
 
 def test_a_line_costs_what_the_reference_says_of_its_tokens(directory: Path, model: LanguageModel) -> None:
@@ -94,7 +94,7 @@ def test_a_score_depends_neither_on_batch_size_nor_on_order_nor_on_neighbours(mo
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=150), max_size=5))
 def test_any_text_has_a_score_of_its_own(tiny_model: Callable[[str], Path], lines: list[str]) -> None:
-    model = LanguageModel.load(tiny_model("bpe"))
+    model = LanguageModel.load(tiny_model("bpe"), dtype="float64")
     together = model.score(lines)
     assert [score.text for score in together] == lines
     for line, score in zip(lines, together, strict=True):
@@ -128,7 +128,7 @@ def test_float32_is_close_to_float64(directory: Path, model: LanguageModel) -> N
 
 def test_unknown_tokens_are_counted_left_out_or_refused(tiny_model: Callable[[str], Path]) -> None:
     directory = tiny_model("word")
-    model = LanguageModel.load(directory)
+    model = LanguageModel.load(directory, dtype="float64")
     line = "the giraffe sees a zebra."
     logs = token_log_probabilities(directory, line + "\n")
     (scored,) = model.score([line], details=True)
@@ -146,7 +146,7 @@ def test_unknown_tokens_are_counted_left_out_or_refused(tiny_model: Callable[[st
 
 
 def test_the_refused_line_is_counted_from_the_first_of_all(tiny_model: Callable[[str], Path]) -> None:
-    scores = LanguageModel.load(tiny_model("char")).score_stream(
+    scores = LanguageModel.load(tiny_model("char"), dtype="float64").score_stream(
         ["the cat"] * 7 + ["the q"], unknown="error", lines_at_once=3
     )
     with pytest.raises(UsageError, match=r"^line 8 has .*: 'q';"):
@@ -172,7 +172,7 @@ def test_a_literal_unknown_token_is_named_too(tiny_text: str, tmp_path: Path) ->
 
 
 def test_subwords_know_every_text(tiny_model: Callable[[str], Path]) -> None:
-    (score,) = LanguageModel.load(tiny_model("bpe")).score(["жираф 🦒"], unknown="error")
+    (score,) = LanguageModel.load(tiny_model("bpe"), dtype="float64").score(["жираф 🦒"], unknown="error")
     assert score.unknown == 0
 
 
@@ -195,7 +195,7 @@ def test_json_has_these_keys_and_no_others(model: LanguageModel) -> None:
 def test_what_cannot_be_meant_is_refused(
     tiny_model: Callable[[str], Path], options: dict[str, object], message: str
 ) -> None:
-    model = LanguageModel.load(tiny_model("char"))
+    model = LanguageModel.load(tiny_model("char"), dtype="float64")
     with pytest.raises(UnrolledError) as caught:
         list(model.score_stream(["a"], **options))  # type: ignore[arg-type]
     assert str(caught.value) == message

@@ -32,7 +32,7 @@ def verb(
     from unrolled.inference import LanguageModel
     from unrolled.inference.evaluation_text import find_text
 
-    model = LanguageModel.load(directory, engine=engine, dtype="float32")  # a mean needs no more, and is sooner there
+    model = LanguageModel.load(directory, engine=engine, dtype="float32")  # a mean needs no more
     text, name = find_text(model.config, corpus, part, encoding=encoding, errors=errors)
     with ProgressBar("evaluating") as bar:
         result = model.evaluate(text, progress=lambda done, of: bar.update(done / of, f"{done:,} of {of:,} tokens"))

@@ -32,7 +32,10 @@ def verb(
         str, typer.Option(metavar="score|skip|error", help="Tokens unknown to the model: count, leave out, refuse.")
     ] = "score",
     engine: EngineName = "auto",
-    batch: Annotated[int, typer.Option(help="Lines scored side by side; scores do not depend on it.")] = 64,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Most lines side by side; scores do not depend on it.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Parse, score, print."""

@@ -17,12 +17,16 @@ from unrolled.engines.contract import (
     LayerWeights,
     LinearGradients,
     Masks,
+    Predictor,
+    Reading,
     RowGradient,
+    StackState,
     State,
     Unrolled,
     UnrollGradients,
 )
 from unrolled.engines.portable import Portable
+from unrolled.engines.predictor import zero_state
 from unrolled.engines.sampling import Sampling
 from unrolled.errors import EngineError, UnrolledWarning, UsageError
 
@@ -33,8 +37,11 @@ __all__ = [
     "LayerWeights",
     "LinearGradients",
     "Masks",
+    "Predictor",
+    "Reading",
     "RowGradient",
     "Sampling",
+    "StackState",
     "State",
     "UnrollGradients",
     "Unrolled",
@@ -42,6 +49,7 @@ __all__ = [
     "get",
     "names",
     "register",
+    "zero_state",
 ]
 
 _makers: dict[str, Callable[[], Engine]] = {}

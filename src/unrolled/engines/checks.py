@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrolled.cells import Cell
-from unrolled.engines.contract import Array, LanguageModelWeights, Masks, State, Tokens
+from unrolled.engines.contract import Array, LanguageModelWeights, Masks, StackState, State, Tokens
 from unrolled.errors import ShapeError
 
 
@@ -97,17 +97,75 @@ def check_linear_cross_entropy(inputs: Array, weight: Array, bias: Array | None,
     _check_tokens("targets", targets, (len(inputs),), len(weight))
 
 
-def check_decode(
-    weights: LanguageModelWeights, state: Sequence[State], tokens: Tokens, generators: Sequence[np.random.Generator]
+def check_language_model(weights: LanguageModelWeights) -> None:
+    """Hold the weights of a language model against each other.
+
+    Raises:
+        ShapeError: names the array, its shape or dtype and the one expected.
+    """
+    expect("embedding", weights.embedding, (None, None))
+    _expect_some("embedding", weights.embedding)
+    if not weights.layers:
+        raise ShapeError("layers are none: give at least one")
+    width, named = weights.embedding.shape[1], list[tuple[str, Array | None]]()
+    for number, layer in enumerate(weights.layers):
+        size, rows = layer.hidden_size, len(weights.cell.gates) * layer.hidden_size
+        reason = f"{len(weights.cell.gates)} gates of cell {weights.cell.name}"
+        arrays = {"weight_ih": layer.weight_ih, "weight_hh": layer.weight_hh}
+        arrays |= {"bias_ih": layer.bias_ih, "bias_hh": layer.bias_hh}
+        shapes = {"weight_ih": (rows, width), "weight_hh": (rows, size), "bias_ih": (rows,), "bias_hh": (rows,)}
+        for name, array in arrays.items():
+            if array is not None:
+                expect(f"{name} of layer {number}", array, shapes[name], reason)
+                _expect_some(f"{name} of layer {number}", array)
+            named.append((f"{name} of layer {number}", array))
+        width = size
+    count = len(weights.embedding)
+    expect("output_weight", weights.output_weight, (count, width))
+    expect("output_bias", weights.output_bias, (count,))
+    named += [("output_weight", weights.output_weight), ("output_bias", weights.output_bias)]
+    _check_dtypes("embedding", weights.embedding, named)
+
+
+def check_rows(
+    weights: LanguageModelWeights, state: StackState, rows: int | None, tokens: Tokens | None = None
 ) -> None:
-    """Hold the operands of `decode` against each other; each step checks the rest.
+    """Hold a state, and the tokens that come next, against a language model and the number of sequences.
 
     Raises:
         ShapeError: names the operand, its shape and the one expected.
     """
     if len(state) != len(weights.layers):
         raise ShapeError(f"state is given for {len(state)} layers: the model has {len(weights.layers)}")
-    _check_tokens("tokens", tokens, (len(generators),), len(weights.embedding))
+    for layer, parts in zip(weights.layers, state, strict=True):
+        if len(parts) != len(weights.cell.state):
+            cell = weights.cell
+            raise ShapeError(f"state has {len(parts)} parts: cell {cell.name} has {cell.state}")
+        for name, part in zip(weights.cell.state, parts, strict=True):
+            rows = len(part) if rows is None and part.ndim == 2 else rows
+            expect(f"state {name}", part, (rows, layer.hidden_size))
+            _check_dtypes("embedding", weights.embedding, [(f"state {name}", part)])
+    if rows == 0:
+        raise ShapeError("state is of no sequence: give at least one")
+    if tokens is not None:
+        _check_tokens("tokens", tokens, (rows or 0,), len(weights.embedding))
+
+
+def check_read(
+    weights: LanguageModelWeights, inputs: Tokens, lengths: Tokens, state: StackState | None, targets: Tokens | None
+) -> None:
+    """Hold the operands of `read` against each other.
+
+    Raises:
+        ShapeError: names the operand, its shape and the one expected.
+    """
+    expect("lengths", lengths, (None,))
+    _check_integers("lengths", lengths, tuple(lengths.shape), 1, len(inputs))
+    _check_tokens("inputs", inputs, (int(lengths.sum()),), len(weights.embedding))
+    if state is not None:
+        check_rows(weights, state, len(lengths))
+    if targets is not None:
+        _check_tokens("targets", targets, tuple(inputs.shape), len(weights.embedding))
 
 
 def _expect_some(name: str, array: Array) -> None:

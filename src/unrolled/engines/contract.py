@@ -23,7 +23,10 @@ Array = Any
 """A NumPy array or a torch tensor."""
 State = tuple[Array, ...]
 """The parts of one layer's state, each (B, H), in the order of `cell.state`."""
+StackState = tuple[State, ...]
+"""One state for each layer of a stack, lowest first."""
 Tokens = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class LanguageModelWeights:
-    """All that decoding needs: cell, embedding (V, E), layers lowest first, output_weight (V, H), output_bias (V,)."""
+    """A language model: cell, embedding (V, E), layers lowest first, output_weight (V, H), output_bias (V,)."""
 
     cell: Cell
     embedding: Array
@@ -109,6 +112,8 @@ class Engine(Protocol):
     """An engine; `engines.portable` says what every operation means, the others must agree with it."""
 
     name: str
+    is_batch_invariant: bool
+    """Whether what comes out for a sequence has the same bits in float32 whatever sequences stand beside it."""
 
     def description(self) -> str:
         """Name and circumstances for a person, such as "portable (torch 2.13.0, 2 threads)"."""
@@ -206,18 +211,96 @@ class Engine(Protocol):
     def linear_cross_entropy_backward(self, tape: Any, d_losses: Array) -> LinearGradients:
         """From dE/d(losses), (N,), to the gradients of inputs, weight and bias."""
 
+    def predictor(self, weights: LanguageModelWeights) -> "Predictor":
+        """A language model made ready for use: what can be done once for all of its calls is done here.
+
+        `predictor.PlainPredictor` puts one together from the operations above. NumPy arrays only.
+
+        Raises:
+            ShapeError: the weights do not fit together.
+        """
+
+
+class Reading(NamedTuple):
+    """Result of `Predictor.read`.
+
+    Attributes:
+        losses: (M,) -log p(target) in nats; None without targets.
+        ranks: (M,) place of each target among all tokens by probability, 1 the most probable; None unless asked for.
+        state: of each layer, after each sequence's last token.
+    """
+
+    losses: Doubles | None
+    ranks: Tokens | None
+    state: StackState
+
+
+class Predictor(Protocol):
+    """A language model ready for use: p(next token | all tokens so far), on NumPy arrays.
+
+    What comes out for a sequence depends on it alone: not on its neighbours, their order, or how many there are. State
+    is a value; a predictor may be used from several threads at once.
+
+    Attributes:
+        weights: those it was made of.
+    """
+
+    weights: LanguageModelWeights
+
+    def read(
+        self,
+        inputs: Tokens,
+        lengths: Tokens,
+        state: StackState | None = None,
+        *,
+        targets: Tokens | None = None,
+        ranks: bool = False,
+        batch_size: int | None = None,
+    ) -> Reading:
+        """Read N sequences and say how probable the targets were.
+
+        Args:
+            inputs: (M,) token ids of all sequences, one after the other.
+            lengths: (N,) how many tokens each has, at least 1; M in all.
+            state: for each layer the parts of its state, each (N, H); None: zeros.
+            targets: (M,) what followed each input.
+            ranks: whether the targets' ranks are wanted, for about as much work again.
+            batch_size: most sequences to be read side by side; None: what is fast.
+
+        Raises:
+            ShapeError: operands do not fit together, or an id is not in the vocabulary.
+        """
+
+    def log_probabilities(self, state: StackState) -> Doubles:
+        """Log p of each token as the next one, in nats, (B, V), after what led to a state (B sequences)."""
+
     def decode(
         self,
-        weights: LanguageModelWeights,
-        state: Sequence[State],
+        state: StackState,
         tokens: Tokens,
         *,
         sampling: Sampling,
-        forbidden: Sequence[int],
         generators: Sequence[np.random.Generator],
+        forbidden: Sequence[int] = (),
+        stop: int | None = None,
+        max_tokens: int | None = None,
     ) -> Iterator[Tokens]:
-        """Feed tokens (B,), choose the next (B,), yield them, feed them, and so on without end; NumPy arrays only.
+        """Feed tokens (B,), choose the next, feed them, and so on; yields the chosen in pieces, (n, B) with n >= 1.
 
-        Row b draws from generators[b] alone, so that it does not depend on its neighbours. Tokens in `forbidden` are
-        never chosen. The caller stops by closing the iterator.
+        How many tokens a piece has is the engine's choice: few enough that text can be shown as it is made. Row b draws
+        once a token from generators[b] and from nothing else, and no token is drawn that is not yielded. To stop, close
+        the iterator.
+
+        Args:
+            state: for each layer the parts of its state, each (B, H).
+            tokens: (B,) the first to be fed.
+            sampling: how to choose.
+            generators: one a row; not to be used by others meanwhile.
+            forbidden: tokens that are never chosen.
+            stop: a row ends with this token, and has -1 from there on; when all rows have ended, so does the iterator.
+            max_tokens: most tokens a row; None: without end.
+
+        Raises:
+            ShapeError: operands do not fit together.
+            EngineError: a row leaves no token to choose, because all are forbidden or its scores are not numbers.
         """

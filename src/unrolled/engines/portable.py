@@ -6,7 +6,7 @@ is where second derivatives come from (see engines/autograd.py).
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,6 @@ import numpy as np
 from unrolled.cells import Cell
 from unrolled.engines.arrays import library, log_softmax, multiply_add, same_kind, sum_rows_by_index
 from unrolled.engines.checks import (
-    check_decode,
     check_linear,
     check_linear_cross_entropy,
     check_project_tokens,
@@ -28,12 +27,11 @@ from unrolled.engines.contract import (
     Masks,
     RowGradient,
     State,
-    Tokens,
     Unrolled,
     UnrollGradients,
 )
 from unrolled.engines.one_step import RecurrentWeights, StepTape, split_weights, step_backward, step_forward, with_bias
-from unrolled.engines.sampling import Sampling
+from unrolled.engines.predictor import PlainPredictor
 
 
 class _Tape(NamedTuple):
@@ -50,6 +48,7 @@ class Portable:
     """See `contract.Engine`."""
 
     name = "portable"
+    is_batch_invariant = False
 
     def description(self) -> str:
         """Name and versions of the libraries that the cells' lines run on; torch only where it is loaded."""
@@ -228,30 +227,9 @@ class Portable:
         d_scores *= d_losses[:, None]
         return LinearGradients(d_scores @ weight, d_scores.T @ inputs, d_scores.sum(0) if has_bias else None)
 
-    def decode(
-        self,
-        weights: LanguageModelWeights,
-        state: Sequence[State],
-        tokens: Tokens,
-        *,
-        sampling: Sampling,
-        forbidden: Sequence[int],
-        generators: Sequence[np.random.Generator],
-    ) -> Iterator[Tokens]:
-        """Step, choose, yield, without end; see `contract.Engine.decode`."""
-        check_decode(weights, state, tokens, generators)
-        states = list(state)
-        while True:
-            h = weights.embedding[tokens]
-            for index, layer in enumerate(weights.layers):
-                x = h @ layer.weight_ih.T
-                if layer.bias_ih is not None:
-                    x = x + layer.bias_ih
-                states[index], _ = self.step(weights.cell, x, layer.weight_hh, layer.bias_hh, states[index], keep=False)
-                h = states[index][0]
-            scores = multiply_add(weights.output_bias, h, weights.output_weight.T)
-            tokens = sampling.choose(scores, forbidden, generators)
-            yield tokens
+    def predictor(self, weights: LanguageModelWeights) -> PlainPredictor:
+        """The operations put together; see `contract.Engine.predictor`."""
+        return PlainPredictor(self, weights)
 
 
 def _rows_of_product(d_rows: Array, ids: Array, weight: Array, *, is_summed: bool) -> RowGradient:

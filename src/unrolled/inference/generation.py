@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.engines import Engine, LanguageModelWeights, Sampling
+from unrolled.engines import Predictor, Sampling, zero_state
 from unrolled.errors import UsageError
-from unrolled.inference.network import advance, zero_state
 from unrolled.inference.results import UnknownTokenWarning
-from unrolled.inference.scoring import WINDOW
 from unrolled.text.spelling import DecodingStream
 from unrolled.text.tokenizer import Tokenizer
 
@@ -40,43 +38,50 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> npt.NDArray[np.int64]:
 
 
 def decode_after(
-    engine: Engine,
-    weights: LanguageModelWeights,
+    predictor: Predictor,
     ids: npt.NDArray[np.int64],
     indices: Sequence[int],
     *,
     sampling: Sampling,
     seed: int | None,
-    forbidden: int | None,
+    forbidden: Sequence[int],
+    stop: int | None,
+    max_tokens: int | None,
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Read ids, (N,) with N >= 1, once, then continue them without end, in as many ways as there are indices.
+    """Read ids, (N,) with N >= 1, once, then continue them in as many ways as there are indices, as one batch.
 
     Args:
-        engine: does the work.
-        weights: the model.
+        predictor: the model.
         ids: what to read.
         indices: numbers of the continuations; a continuation depends on the seed and its own number alone.
         sampling: how to choose.
         seed: at least 0; fresh randomness if None.
-        forbidden: a token that is never chosen.
+        forbidden: tokens that are never chosen.
+        stop: a continuation ends with this token.
+        max_tokens: most tokens of each continuation; None: without end.
+
+    Yields:
+        Pieces (n, len(indices)) of tokens; -1 where a continuation has ended.
 
     Raises:
-        UsageError: the seed is negative.
+        UsageError: max_tokens is below 1, or the seed negative.
     """
+    if max_tokens is not None and max_tokens < 1:
+        raise UsageError(f"max_tokens is {max_tokens}: give a whole number of at least 1")
     if seed is not None and seed < 0:
         raise UsageError(f"seed is {seed}: give a whole number of at least 0")
-    state = zero_state(weights, 1)
-    for start in range(0, len(ids) - 1, WINDOW):
-        window = ids[start : min(start + WINDOW, len(ids) - 1)]
-        _, state = advance(engine, weights, window[:, None], state)
+    state = zero_state(predictor.weights, 1)
+    if len(ids) > 1:
+        state = predictor.read(ids[:-1], np.array([len(ids) - 1]), state).state
     root = np.random.SeedSequence(seed).entropy
-    return engine.decode(
-        weights,
-        [tuple(np.repeat(part, len(indices), axis=0) for part in layer) for layer in state],
+    return predictor.decode(
+        tuple(tuple(np.repeat(part, len(indices), axis=0) for part in layer) for layer in state),
         np.repeat(ids[-1:], len(indices)),
         sampling=sampling,
-        forbidden=[] if forbidden is None else [forbidden],
         generators=[np.random.default_rng(np.random.SeedSequence(root, spawn_key=(index,))) for index in indices],
+        forbidden=forbidden,
+        stop=stop,
+        max_tokens=max_tokens,
     )
 
 

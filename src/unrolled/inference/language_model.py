@@ -15,7 +15,7 @@ from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.inference import generation, scoring
 from unrolled.inference.network import weights_from
 from unrolled.inference.results import Evaluation, Score, TokenScore, evaluation_of
-from unrolled.inference.scoring import BATCH_SIZE, LINES_AT_ONCE
+from unrolled.inference.scoring import LINES_AT_ONCE
 from unrolled.settings import check_choice
 from unrolled.text.batches import Ids, without_blank_lines
 from unrolled.text.settings import UNITS
@@ -32,31 +32,33 @@ class LanguageModel:
         tokenizer: text to token ids and back.
         weights: the arrays, in the dtype asked for.
         engine: what runs them.
+        predictor: the weights as the engine made them ready.
     """
 
     def __init__(
         self, config: dict[str, Any], tokenizer: Tokenizer, weights: LanguageModelWeights, engine: Engine
     ) -> None:
         self.config, self.tokenizer, self.weights, self.engine = config, tokenizer, weights, engine
+        self.predictor = engine.predictor(weights)
 
     @classmethod
     def load(
-        cls, directory: str | Path, *, engine: str = "auto", dtype: Literal["float32", "float64"] = "float64"
+        cls, directory: str | Path, *, engine: str = "auto", dtype: Literal["auto", "float32", "float64"] = "auto"
     ) -> "LanguageModel":
         """Read and verify a model directory.
 
         Args:
             directory: the folder that `unrolled train` wrote.
             engine: name of the engine, or "auto".
-            dtype: precision of all calculations. With float64 a line's score is the same to 1e-6 whatever is scored
-                beside it; float32 is about twice as fast.
+            dtype: precision of all calculations. A line's score is to be the same whatever is scored beside it: "auto"
+                is float32 on engines that promise that of it (native), and float64 on others (portable).
 
         Raises:
             ModelDirectoryError: the folder is missing, damaged, or not a language model.
             EngineError: the engine cannot run here, or not this cell.
             UsageError: no such engine, or dtype is neither of the two.
         """
-        check_choice("dtype", dtype, ("float32", "float64"))
+        check_choice("dtype", dtype, ("auto", "float32", "float64"))
         files = model_directory.load(Path(directory))
         if files.config.get("task") != "language":
             raise ModelDirectoryError(f'{directory}: its task is {files.config.get("task")!r}, expected "language"')
@@ -64,13 +66,16 @@ class LanguageModel:
         if not isinstance(text, dict) or text.get("unit") not in UNITS:
             raise ModelDirectoryError('config.json: "text" does not name the unit word, char or bpe: train again')
         tokenizer = Tokenizer.from_json(files.tokenizer_json, text["unit"])
-        weights = weights_from(files.config, files.tensors, dtype)
+        weights = weights_from(files.config, files.tensors, "float32" if dtype == "auto" else dtype)
         if tokenizer.vocabulary_size != len(weights.embedding):
             raise ModelDirectoryError(
                 f"tokenizer.json has {tokenizer.vocabulary_size} tokens, "
                 f"config.json says vocabulary_size={len(weights.embedding)}: train again"
             )
-        return cls(files.config, tokenizer, weights, engines.choose(engine, weights.cell, weights.embedding))
+        chosen = engines.choose(engine, weights.cell, weights.embedding)
+        if dtype == "auto" and not chosen.is_batch_invariant:
+            weights = weights_from(files.config, files.tensors, "float64")
+        return cls(files.config, tokenizer, weights, chosen)
 
     def score(
         self,
@@ -78,7 +83,7 @@ class LanguageModel:
         *,
         unknown: UnknownPolicy = "score",
         details: bool = False,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
     ) -> list[Score]:
         """Score lines; see `score_stream`, which gives the same one by one."""
         return list(self.score_stream(lines, unknown=unknown, details=details, batch_size=batch_size))
@@ -89,7 +94,7 @@ class LanguageModel:
         *,
         unknown: UnknownPolicy = "score",
         details: bool = False,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         lines_at_once: int = LINES_AT_ONCE,
     ) -> Iterator[Score]:
         """Log-probability of each line, from a zero state, its end included; in order, for any number of lines.
@@ -99,7 +104,7 @@ class LanguageModel:
             unknown: tokens the model does not know count with the probability of the unknown token ("score"), do not
                 count ("skip"), or raise ("error").
             details: whether each token's own score is wanted.
-            batch_size: most lines at once; scores do not depend on it.
+            batch_size: most lines side by side; scores do not depend on it. None: what is fast.
             lines_at_once: how many lines are read ahead.
 
         Raises:
@@ -107,7 +112,7 @@ class LanguageModel:
                 and unknown is "error".
         """
         for name, size in (("batch_size", batch_size), ("lines_at_once", lines_at_once)):
-            if size < 1:
+            if size is not None and size < 1:
                 raise UsageError(f"{name} is {size}: give a whole number of at least 1")
         check_choice("unknown", unknown, get_args(UnknownPolicy))
         remaining = iter(lines)
@@ -117,8 +122,7 @@ class LanguageModel:
             if unknown == "error":
                 self._refuse_unknown(chunk, sequences, number)
             results = scoring.score_sequences(
-                self.engine,
-                self.weights,
+                self.predictor,
                 sequences,
                 first_input=self.tokenizer.end_of_line_id,
                 batch_size=batch_size,
@@ -183,13 +187,9 @@ class LanguageModel:
         if count < 1:
             raise UsageError(f"count is {count}: give a whole number of at least 1")
         tokens: list[list[int]] = [[] for _ in range(count)]
-        ended = np.zeros(count, bool)
-        for chosen in self._decode(prompt, range(count), sampling, seed, max_tokens):
-            for place in np.flatnonzero(~ended):
-                tokens[place].append(int(chosen[place]))
-            ended |= self._stops(chosen)
-            if ended.all():
-                break
+        for piece in self._decode(prompt, range(count), sampling, seed, max_tokens):
+            for made, column in zip(tokens, piece.T.tolist(), strict=True):
+                made.extend(token for token in column if token >= 0)
         texts = []
         for row in tokens:
             pieces = generation.text_after(self.tokenizer, prompt)
@@ -211,10 +211,9 @@ class LanguageModel:
         Other arguments and errors are those of `generate`; the prompt is not among the pieces.
         """
         pieces = generation.text_after(self.tokenizer, prompt)
-        for chosen in self._decode(prompt, [index], sampling, seed, max_tokens):
-            yield pieces.push(int(chosen[0]))
-            if self._stops(chosen)[0]:
-                break
+        for piece in self._decode(prompt, [index], sampling, seed, max_tokens):
+            for token in piece[:, 0].tolist():
+                yield pieces.push(token)
         yield pieces.finish()
 
     @property
@@ -224,30 +223,22 @@ class LanguageModel:
     def _losses(self, ids: Ids) -> Iterator[npt.NDArray[np.float64]]:
         """Losses in nats in the way of reading that the model was trained for; ids end with an end of line."""
         read = scoring.sentence_losses if self._reads_sentences else scoring.stream_losses
-        return read(self.engine, self.weights, ids, end_of_line_id=self.tokenizer.end_of_line_id)
+        return read(self.predictor, ids, end_of_line_id=self.tokenizer.end_of_line_id)
 
     def _decode(
         self, prompt: str, indices: Sequence[int], sampling: Sampling | None, seed: int | None, max_tokens: int
     ) -> Iterator[npt.NDArray[np.int64]]:
-        """The tokens chosen at each step, (len(indices),)."""
-        if max_tokens < 1:
-            raise UsageError(f"max_tokens is {max_tokens}: give a whole number of at least 1")
-        ids = generation.prompt_ids(self.tokenizer, prompt)
-        chosen = generation.decode_after(
-            self.engine,
-            self.weights,
-            ids,
+        """The tokens of each continuation, in pieces (n, len(indices))."""
+        return generation.decode_after(
+            self.predictor,
+            generation.prompt_ids(self.tokenizer, prompt),
             indices,
             sampling=sampling or Sampling(),
             seed=seed,
-            forbidden=self.tokenizer.unknown_id,
+            forbidden=[] if self.tokenizer.unknown_id is None else [self.tokenizer.unknown_id],
+            stop=self.tokenizer.end_of_line_id if self._reads_sentences else None,
+            max_tokens=max_tokens,
         )
-        return islice(chosen, max_tokens)
-
-    def _stops(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        if not self._reads_sentences:
-            return np.zeros(len(chosen), bool)
-        return np.equal(chosen, self.tokenizer.end_of_line_id)
 
     def _score_of(self, line: str, ids: Ids, result: scoring.TokenLosses, *, skip: bool) -> Score:
         is_unknown = ids == self.tokenizer.unknown_id

@@ -1,4 +1,4 @@
-"""From a model directory's tensors to the weights that engines run, and a stack of layers run over tokens."""
+"""From a model directory's tensors to the weights that engines run."""
 
 from typing import Any
 
@@ -6,13 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled import cells
-from unrolled.engines import Engine, InputWeights, LanguageModelWeights, LayerWeights, State
+from unrolled.engines import LanguageModelWeights, LayerWeights
 from unrolled.errors import ModelDirectoryError, UsageError
 
 Floats = npt.NDArray[np.floating[Any]]
-Tokens = npt.NDArray[np.int64]
-StackState = tuple[State, ...]
-"""One state for each layer, lowest first."""
 
 
 def weights_from(config: dict[str, Any], tensors: dict[str, Floats], dtype: npt.DTypeLike) -> LanguageModelWeights:
@@ -73,34 +70,3 @@ def _sizes(config: dict[str, Any]) -> dict[str, Any]:
     if type(sizes.get("tied")) is not bool:
         raise ModelDirectoryError(f'config.json: model "tied" is {sizes.get("tied")!r}: expected true or false')
     return sizes
-
-
-def zero_state(weights: LanguageModelWeights, batch: int) -> StackState:
-    """The state before the first token: zeros, (B, H) for each part of each layer."""
-    shape = (batch, weights.layers[0].hidden_size)
-    zeros = np.zeros(shape, weights.embedding.dtype)
-    return tuple(tuple(zeros for _ in weights.cell.state) for _ in weights.layers)
-
-
-def advance(
-    engine: Engine,
-    weights: LanguageModelWeights,
-    ids: Tokens,
-    state: StackState,
-    lengths: npt.NDArray[np.int64] | None = None,
-) -> tuple[Floats, StackState]:
-    """Read tokens: ids (T, B) to the last layer's outputs (T, B, H) and the state after the last token."""
-    first, *others = weights.layers
-    inputs = InputWeights(weights.embedding, first.weight_ih, first.bias_ih)
-    outputs, final, _ = engine.unroll_tokens(
-        weights.cell, ids, inputs, first.weight_hh, first.bias_hh, state[0], lengths=lengths, keep=False
-    )
-    last = [final]
-    for layer, before in zip(others, state[1:], strict=True):
-        rows, _ = engine.linear(outputs.reshape(ids.size, -1), layer.weight_ih, layer.bias_ih, keep=False)
-        x = rows.reshape(*ids.shape, -1)
-        outputs, final, _ = engine.unroll(
-            weights.cell, x, layer.weight_hh, layer.bias_hh, before, lengths=lengths, keep=False
-        )
-        last.append(final)
-    return outputs, tuple(last)

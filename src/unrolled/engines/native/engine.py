@@ -4,7 +4,6 @@ Arrays are handed over as addresses, after the checks that all engines share and
 lie in memory that is used again from step to step.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,15 +24,13 @@ from unrolled.engines.contract import (
     Masks,
     RowGradient,
     State,
-    Tokens,
     Unrolled,
     UnrollGradients,
 )
 from unrolled.engines.native.arrays import Arrays, address, addresses, integers, threads_of
 from unrolled.engines.native.compiled import CompiledCells
 from unrolled.engines.native.library import Library
-from unrolled.engines.portable import Portable
-from unrolled.engines.sampling import Sampling
+from unrolled.engines.predictor import PlainPredictor
 from unrolled.errors import EngineError, ShapeError
 
 
@@ -75,11 +72,11 @@ class Native:
     """See `contract.Engine`. Operands have to be dense, in C order."""
 
     name = "native"
+    is_batch_invariant = True
 
     def __init__(self, library: Library) -> None:
         self.library = library
         self._cells = CompiledCells(library)
-        self._portable = Portable()
 
     def description(self) -> str:
         """Instruction set and threads."""
@@ -339,17 +336,6 @@ class Native:
         )
         return losses, gradients
 
-    def decode(
-        self,
-        weights: LanguageModelWeights,
-        state: Sequence[State],
-        tokens: Tokens,
-        *,
-        sampling: Sampling,
-        forbidden: Sequence[int],
-        generators: Sequence[np.random.Generator],
-    ) -> Iterator[Tokens]:
-        """Step, choose, yield, without end: the portable engine's, on NumPy arrays; see `contract.Engine.decode`."""
-        return self._portable.decode(
-            weights, state, tokens, sampling=sampling, forbidden=forbidden, generators=generators
-        )
+    def predictor(self, weights: LanguageModelWeights) -> PlainPredictor:
+        """The operations put together; see `contract.Engine.predictor`."""
+        return PlainPredictor(self, weights)
