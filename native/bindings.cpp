@@ -1,25 +1,10 @@
 // The Python module: loads a library of kernels and calls it. Arrays come as addresses; engine.py has checked them.
 
-#include <dlfcn.h>
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 #include <omp.h>
 
 #include <algorithm>
-#include <stdexcept>
-#include <string>
-#include <type_traits>
-#include <vector>
 
-#include "kernels.h"
-
-namespace nb = nanobind;
-using namespace nb::literals;
-using unrolled::CompiledCell;
-using unrolled::Kernels;
-using Address = std::uintptr_t;
+#include "library.h"
 
 namespace {
 
@@ -36,86 +21,6 @@ std::vector<std::string> supported() {
   names.push_back("plain");
   return names;
 }
-
-// A function of a shared library, which stays loaded.
-template <class Function>
-Function find(const std::string& path, const char* name) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  void* function = library ? dlsym(library, name) : nullptr;
-  if (!function) throw std::runtime_error(path + ": " + dlerror());
-  return reinterpret_cast<Function>(function);
-}
-
-template <class T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
-template <class T>
-std::vector<T*> all_at(const std::vector<Address>& addresses) {
-  std::vector<T*> pointers;
-  for (Address address : addresses) pointers.push_back(at<T>(address));
-  return pointers;
-}
-
-struct Cell {
-  const CompiledCell* compiled;
-};
-
-// Memory from the kernels' buffers, given back when nobody needs it any more.
-struct Block {
-  Block(const Kernels* kernels, std::size_t bytes) : kernels(kernels), at(bytes ? kernels->take(bytes) : nullptr) {}
-  Block(const Block&) = delete;
-  Block& operator=(const Block&) = delete;
-  ~Block() {
-    if (at) kernels->give(at);
-  }
-  Address address() const { return reinterpret_cast<Address>(at); }
-  const Kernels* kernels;
-  void* at;
-};
-
-class Library {
- public:
-  explicit Library(const std::string& path) : kernels_(find<const Kernels* (*)()>(path, "unrolled_kernels")()) {}
-
-  int lanes() const { return kernels_->lanes; }
-
-  std::vector<Cell> cells(const std::string& path) const {
-    int count = 0;
-    const CompiledCell* first = find<const CompiledCell* (*)(int*)>(path, "unrolled_cells")(&count);
-    std::vector<Cell> cells;
-    for (int i = 0; i < count; ++i) {
-      if (first[i].lanes != kernels_->lanes)
-        throw std::runtime_error(path + ": was compiled for another instruction set");
-      cells.push_back({first + i});
-    }
-    return cells;
-  }
-
-  Block* block(std::size_t bytes) const { return new Block(kernels_, bytes); }
-
-  // A NumPy array in memory that is used again.
-  nb::object empty(const std::vector<std::size_t>& shape, bool is_double) const {
-    std::size_t count = 1;
-    for (std::size_t size : shape) count *= size;
-    Block* block = new Block(kernels_, count * (is_double ? sizeof(double) : sizeof(float)));
-    nb::capsule owner(block, [](void* it) noexcept { delete static_cast<Block*>(it); });
-    const auto type = is_double ? nb::dtype<double>() : nb::dtype<float>();
-    return nb::cast(nb::ndarray<nb::numpy>(block->at, shape.size(), shape.data(), owner, nullptr, type));
-  }
-
-  template <class T>
-  const unrolled::Functions<T>& functions() const {
-    if constexpr (std::is_same_v<T, float>)
-      return kernels_->f32;
-    else
-      return kernels_->f64;
-  }
-
- private:
-  const Kernels* kernels_;
-};
 
 // The operands of a recurrence, kept together from the way there to the way back.
 template <class T>
@@ -233,7 +138,7 @@ nb::tuple index_tokens(nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb:
 
 // The functions of one dtype, under the same names.
 template <class T>
-void bind(nb::module_& module, const char* name) {
+nb::module_ bind(nb::module_& module, const char* name) {
   nb::module_ typed = module.def_submodule(name);
   nb::class_<Unroll<T>>(typed, "Unroll")
       .def(nb::init<const Library&, const Cell&, std::vector<long>, int, bool, Address, Address, Address, Address,
@@ -251,6 +156,7 @@ void bind(nb::module_& module, const char* name) {
   bind_function<T>(typed, "sgd", &Table::sgd);
   bind_function<T>(typed, "momentum", &Table::momentum);
   bind_function<T>(typed, "adamw", &Table::adamw);
+  return typed;
 }
 
 }  // namespace
@@ -270,6 +176,6 @@ NB_MODULE(_native, module) {
       .def("cells", &Library::cells, "path"_a)
       .def("block", &Library::block, "bytes"_a, nb::rv_policy::take_ownership)
       .def("empty", &Library::empty, "shape"_a, "is_double"_a);
-  bind<float>(module, "float32");
-  bind<double>(module, "float64");
+  nb::module_ single = bind<float>(module, "float32"), twice = bind<double>(module, "float64");
+  bind_models(single, twice);
 }

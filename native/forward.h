@@ -64,10 +64,9 @@ class Forward {
   bool is_live(long t, long row) const { return !o_.lengths || t < o_.lengths[row]; }
 
   void pack(const Team& team) {
-    pack_strips<T>(s_, early_, o_.weight_hh, team.share(early_.groups.parts), packed_);
-    if (s_.late)
-      pack_strips<T>(s_, late_, o_.weight_hh + s_.early * s_.units * s_.units, team.share(late_.groups.parts),
-                     packed_late_);
+    const T* late = o_.weight_hh + s_.early * s_.units * s_.units;
+    pack_strips<T>(early_, o_.weight_hh, s_.units, s_.units, team.share(early_.groups.parts), packed_);
+    if (s_.late) pack_strips<T>(late_, late, s_.units, s_.units, team.share(late_.groups.parts), packed_late_);
     if (team.rank != 0) return;
     std::fill(bias_ + 0, bias_ + s_.gates * s_.blocks * W, T(0));
     for (long gate = 0; o_.bias_hh && gate < s_.gates; ++gate)

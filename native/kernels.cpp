@@ -6,7 +6,9 @@
 
 #include "backward.h"
 #include "cross_entropy.h"
+#include "decoding.h"
 #include "forward.h"
+#include "reading.h"
 #include "update.h"
 
 namespace unrolled {
@@ -46,6 +48,18 @@ void linear_cross_entropy(const CrossEntropyOperands<T>& o) {
 }
 
 template <class T>
+void score_rows(void* model, int threads, const T* outputs, long rows, T* scores) {
+  const Model<T>& m = *static_cast<Model<T>*>(model);
+  const Scratch<T> all(rows * m.padded());
+  with_team(m.useful_threads(rows, threads), [&](const Team& team) {
+    score_next<T>(team, m, outputs, m.units(), rows, m.output_bias, false, all);
+    team.wait();
+    for (auto [r, end] = team.share(rows); r < end; ++r)
+      std::copy(all + r * m.padded(), all + r * m.padded() + m.vocabulary, scores + r * m.vocabulary);
+  });
+}
+
+template <class T>
 constexpr Functions<T> kFunctions = {
     unroll_tape_sizes<T>,
     unroll<T>,
@@ -65,6 +79,15 @@ constexpr Functions<T> kFunctions = {
     sgd<T>,
     momentum<T>,
     adamw<T>,
+    [](const ModelOperands<T>& o) -> void* { return new Model<T>(o); },
+    [](void* model) { delete static_cast<Model<T>*>(model); },
+    [](void* model, const ReadOperands<T>& o) { Reading<T>(*static_cast<Model<T>*>(model), o).run(); },
+    score_rows<T>,
+    [](void* model, const DecodeOperands<T>& o) -> void* { return new Decoding<T>(*static_cast<Model<T>*>(model), o); },
+    [](void* decoding) { delete static_cast<Decoding<T>*>(decoding); },
+    [](void* decoding, int threads, long steps, double seconds, int64_t* tokens) {
+      return static_cast<Decoding<T>*>(decoding)->run(threads, steps, seconds, tokens);
+    },
 };
 
 // A process that forks takes the lock of the buffers along, and leaves its threads behind.

@@ -80,6 +80,74 @@ struct CrossEntropyOperands {
   Real* d_bias;            // (V) or null
 };
 
+// A language model in PyTorch's layout: for each of L layers weight_ih (G*H, I), weight_hh (G*H, H) and biases (G*H) or
+// null.
+template <class Real>
+struct ModelOperands {
+  const CompiledCell* cell;
+  long V, E, L;
+  int threads;
+  const long* units;      // H of each layer
+  const Real* embedding;  // (V, E); has to stay where it is while the model lives
+  const Real* const* weight_ih;
+  const Real* const* weight_hh;
+  const Real* const* bias_ih;
+  const Real* const* bias_hh;
+  const Real* output_weight;  // (V, H)
+  const Real* output_bias;    // (V)
+};
+
+// N sequences of tokens, one after the other, M in all. State: for each layer its parts, each (N, H); null for zeros.
+template <class Real>
+struct ReadOperands {
+  long N;
+  int threads;
+  long batch;              // most sequences side by side; 0: what is fast
+  const int64_t* lengths;  // (N), at least 1
+  const int64_t* inputs;   // (M)
+  const int64_t* targets;  // (M) or null
+  const Real* const* state;
+  Real* const* last_state;
+  double* losses;  // (M) with targets
+  int64_t* ranks;  // (M) or null
+};
+
+// How a token is chosen: see sampling.py.
+struct Choice {
+  double temperature;
+  long top_k;  // 0: all
+  double top_p;
+  bool greedy;
+};
+
+// NumPy's bit generators as they present themselves to C (numpy/random/bitgen.h, NumPy 1.17 and later).
+struct BitGenerator {
+  void* state;
+  uint64_t (*next_uint64)(void*);
+  uint32_t (*next_uint32)(void*);
+  double (*next_double)(void*);
+  uint64_t (*next_raw)(void*);
+};
+
+template <class Real>
+struct DecodeOperands {
+  long B;
+  const Real* const* state;  // for each layer its parts, each (B, H)
+  const int64_t* tokens;     // (B), the first to be fed
+  const int64_t* forbidden;
+  long forbidden_count;
+  long stop;  // a row ends with this token; -1: with none
+  Choice choice;
+  BitGenerator* const* generators;  // B
+};
+
+// What came of some steps of decoding.
+struct Decoded {
+  long steps;       // made
+  long failed_row;  // for which no token could be chosen, or -1
+  double highest;   // its highest allowed score
+};
+
 template <class Real>
 struct Item;
 
@@ -102,6 +170,17 @@ struct Functions {
   void (*momentum)(int threads, const Item<Real>* items, long count, double rate, double scale, double momentum);
   void (*adamw)(int threads, const Item<Real>* items, long count, double rate, double scale, double beta1, double beta2,
                 double epsilon, double weight_decay);
+  // A language model packed for use; see model.h, reading.h, decoding.h.
+  void* (*make_model)(const ModelOperands<Real>&);
+  void (*end_model)(void* model);
+  void (*read)(void* model, const ReadOperands<Real>&);
+  // scores (rows, V) of the next token from the last layer's h, (rows, H)
+  void (*score_next)(void* model, int threads, const Real* outputs, long rows, Real* scores);
+  void* (*make_decoding)(void* model, const DecodeOperands<Real>&);
+  void (*end_decoding)(void* decoding);
+  // At most `steps` steps, fewer when `seconds` are over or all rows have ended; tokens (steps, B), -1 past a row's
+  // end.
+  Decoded (*decode)(void* decoding, int threads, long steps, double seconds, int64_t* tokens);
 };
 
 struct Kernels {

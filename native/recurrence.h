@@ -129,18 +129,20 @@ struct Strips {
   }
 };
 
-// Pack the rows of a recurrent weight matrix, one for each unit of each gate, as the strips of some groups.
+// Pack the rows of a weight matrix (gates * units, depth), one for each unit of each gate, as the strips of some
+// groups.
 template <class T>
-void pack_strips(const Sizes<T>& s, const Strips<T>& strips, const T* weight, Team::Range groups, T* packed) {
+void pack_strips(const Strips<T>& strips, const T* weight, long units, long depth, Team::Range groups, T* packed) {
+  constexpr long W = kLanes<T>;
   for (long group = groups.begin; group < groups.end; ++group) {
     for (long strip = 0; strip < strips.strips(); ++strip) {
       const long vectors = strips.vectors(group, strip);
-      T* panel = packed + strips.offset(group, strip, s.units);
+      T* panel = packed + strips.offset(group, strip, depth);
       for (long v = 0; v < vectors; ++v) {
         const long block = strips.groups.begin(group) + (strips.across_blocks ? v : 0);
         const long gate = strips.first_gate(strip) + (strips.across_blocks ? 0 : v);
-        const View<T> columns{weight + (gate * s.units + block * s.W) * s.units, 1, s.units};
-        pack_vector(columns, s.units, s.lanes(block), panel + v * s.W, vectors * s.W);
+        const View<T> columns{weight + (gate * units + block * W) * depth, 1, depth};
+        pack_vector(columns, depth, std::min(W, units - block * W), panel + v * W, vectors * W);
       }
     }
   }

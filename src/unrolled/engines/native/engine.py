@@ -30,7 +30,7 @@ from unrolled.engines.contract import (
 from unrolled.engines.native.arrays import Arrays, address, addresses, integers, threads_of
 from unrolled.engines.native.compiled import CompiledCells
 from unrolled.engines.native.library import Library
-from unrolled.engines.predictor import PlainPredictor
+from unrolled.engines.native.predictor import NativePredictor
 from unrolled.errors import EngineError, ShapeError
 
 
@@ -336,6 +336,6 @@ class Native:
         )
         return losses, gradients
 
-    def predictor(self, weights: LanguageModelWeights) -> PlainPredictor:
-        """The operations put together; see `contract.Engine.predictor`."""
-        return PlainPredictor(self, weights)
+    def predictor(self, weights: LanguageModelWeights) -> NativePredictor:
+        """Weights packed and loops in C++; see `contract.Engine.predictor`."""
+        return NativePredictor(self.library, self._cells.get(weights.cell), weights)

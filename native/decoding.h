@@ -1,0 +1,178 @@
+// The loop that makes text: step, score, choose, and so on.
+
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+#include "choosing.h"
+#include "stack.h"
+
+namespace unrolled {
+
+constexpr long kRowsToShare = 4;  // with fewer rows one thread chooses for all
+
+// Scores (rows, padded) of the next token. Panels are gone through forwards and backwards in turns: what a core read
+// last is still in its cache when it begins again.
+template <class T>
+void score_next(const Team& team, const Model<T>& model, const T* outputs, long stride, long rows, const T* bias,
+                bool backwards, T* scores) {
+  constexpr long W = kLanes<T>;
+  const auto [begin, end] = team.share(model.panels.parts);
+  for (long i = begin; i < end; ++i) {
+    const long p = backwards ? end - 1 - (i - begin) : i;
+    const long v = model.panels.begin(p) * W, vectors = model.panels.size(p);
+    for (long r = 0; r < rows; ++r) std::copy(bias + v, bias + v + vectors * W, scores + r * model.padded() + v);
+    tiles<T>(rows, vectors, outputs, stride, 1, model.panel(p), model.units(), scores + v, model.padded(), W, true);
+  }
+}
+
+template <class T>
+class Decoding {
+ public:
+  Decoding(Model<T>& model, const DecodeOperands<T>& o)
+      : model_(model),
+        all_(o.B),
+        live_(o.B),
+        stop_(o.stop),
+        generators_(o.generators, o.generators + o.B),
+        is_greedy_(o.choice.greedy),
+        stack_(model, o.B),
+        bias_(model.padded()),
+        scores_(o.B * model.padded()),
+        temporary_(o.B * model.first().row_numbers()),
+        embedded_(o.B * model.embedding_size) {
+    std::copy(model.output_bias + 0, model.output_bias + model.padded(), bias_ + 0);
+    for (long i = 0; i < o.forbidden_count; ++i) bias_[o.forbidden[i]] = -std::numeric_limits<T>::infinity();
+    for (long r = 0; r < o.B; ++r) {
+      stack_.set(r, o.state, r);
+      rows_.push_back(r);
+      tokens_.push_back(o.tokens[r]);
+    }
+    terms_.resize(std::size_t(o.B));
+    draws_.resize(std::size_t(o.B));
+    choice_ = o.choice;
+  }
+
+  Decoded run(int threads, long steps, double seconds, int64_t* tokens) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+    threads = model_.useful_threads(live_, threads);
+    while (long(scratch_.size()) < threads) {
+      scratch_.push_back(std::make_unique<LayerScratch<T>>(model_.cell));
+      choosers_.push_back(std::make_unique<Chooser<T>>(choice_, model_.padded()));
+    }
+    result_ = {0, -1, 0};
+    goes_on_ = live_ > 0 && steps > 0;
+    with_team(threads, [&](const Team& team) {
+      LayerScratch<T>& scratch = *scratch_[std::size_t(team.rank)];
+      if (team.rank == 0) prepare();
+      team.wait();
+      for (long number = number_; goes_on_; ++number) {
+        if (!missing_.empty()) make_rows(team, scratch);
+        stack_.step(team, scratch, number, live_, terms_.data());
+        score_next(team, model_, stack_.outputs(number), model_.last().stride(), live_, bias_ + 0, number & 1,
+                   scores_ + 0);
+        team.wait();
+        if (live_ >= kRowsToShare) {
+          choose(team);
+          team.wait();
+        }
+        if (team.rank == 0) {
+          if (live_ < kRowsToShare) choose(Team{0, 1, nullptr});
+          number_ = number + 1;
+          take(tokens);
+          goes_on_ =
+              result_.failed_row < 0 && result_.steps < steps && live_ > 0 && std::chrono::steady_clock::now() < until;
+          if (goes_on_) prepare();
+        }
+        team.wait();
+      }
+    });
+    return result_;
+  }
+
+ private:
+  // The first layer's terms of each row's token, and the numbers that will draw the next.
+  void prepare() {
+    missing_.clear();
+    places_.clear();
+    for (long r = 0; r < live_; ++r) {
+      const std::size_t i = std::size_t(r);
+      terms_[i] = model_.row(tokens_[i]);
+      if (!terms_[i]) {
+        missing_.push_back(tokens_[i]);
+        places_.push_back(temporary_ + r * model_.first().row_numbers());
+        terms_[i] = places_.back();
+      }
+      BitGenerator* generator = generators_[std::size_t(rows_[i])];
+      if (!is_greedy_) draws_[i] = generator->next_double(generator->state);
+    }
+  }
+
+  void make_rows(const Team& team, LayerScratch<T>& scratch) {
+    model_.make_rows(team, scratch, missing_.data(), places_.data(), long(missing_.size()), embedded_);
+    if (team.rank == 0) {
+      const std::lock_guard lock(model_.filling());
+      const long size = model_.first().row_numbers();
+      for (std::size_t i = 0; i < missing_.size(); ++i) {
+        if (!model_.keeps(missing_[i]) || model_.row(missing_[i])) continue;
+        std::copy(places_[i], places_[i] + size, model_.place(missing_[i]));
+        model_.keep(missing_[i]);
+      }
+    }
+  }
+
+  void choose(const Team& team) {
+    Chooser<T>& chooser = *choosers_[std::size_t(team.rank)];
+    for (auto [r, end] = team.share(live_); r < end; ++r) {
+      double highest;
+      tokens_[std::size_t(r)] = chooser.choose(scores_ + r * model_.padded(), draws_[std::size_t(r)], &highest);
+      if (tokens_[std::size_t(r)] < 0) draws_[std::size_t(r)] = highest;
+    }
+  }
+
+  // Hand the chosen tokens over; rows that have ended make room for the last.
+  void take(int64_t* tokens) {
+    int64_t* to = tokens + result_.steps * all_;
+    for (long r = 0; r < live_; ++r)
+      if (tokens_[std::size_t(r)] < 0) {
+        if (result_.failed_row < 0 || rows_[std::size_t(r)] < result_.failed_row)
+          result_.failed_row = rows_[std::size_t(r)], result_.highest = draws_[std::size_t(r)];
+      }
+    if (result_.failed_row >= 0) return;
+    std::fill(to, to + all_, int64_t(-1));
+    for (long r = 0; r < live_; ++r) to[rows_[std::size_t(r)]] = tokens_[std::size_t(r)];
+    ++result_.steps;
+    for (long r = live_; stop_ >= 0 && r-- > 0;) {
+      if (tokens_[std::size_t(r)] != stop_) continue;
+      --live_;
+      if (r == live_) continue;
+      stack_.move(live_, r);
+      tokens_[std::size_t(r)] = tokens_[std::size_t(live_)];
+      rows_[std::size_t(r)] = rows_[std::size_t(live_)];
+    }
+  }
+
+  Model<T>& model_;
+  const long all_;  // rows
+  long live_;       // that have not ended: they stand first
+  const int64_t stop_;
+  const std::vector<BitGenerator*> generators_;
+  const bool is_greedy_;
+  Choice choice_;
+  Stack<T> stack_;
+  Scratch<T> bias_, scores_, temporary_, embedded_;
+  std::vector<long> rows_;       // which row each live one is
+  std::vector<int64_t> tokens_;  // of the live rows
+  std::vector<const T*> terms_;
+  std::vector<double> draws_;
+  std::vector<int64_t> missing_;
+  std::vector<T*> places_;
+  std::vector<std::unique_ptr<LayerScratch<T>>> scratch_;
+  std::vector<std::unique_ptr<Chooser<T>>> choosers_;
+  long number_ = 0;  // of the next step
+  bool goes_on_ = false;
+  Decoded result_{};
+};
+
+}  // namespace unrolled

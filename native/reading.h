@@ -1,0 +1,277 @@
+// Reading sequences of tokens, and how probable what followed was. Scores of a tile are used while they are in the
+// first cache, and are never there all at once.
+
+#pragma once
+
+#include <atomic>
+#include <numeric>
+
+#include "exponential.h"
+#include "stack.h"
+
+namespace unrolled {
+
+constexpr long kBatchRows = 128;                // sequences that one thread reads side by side
+constexpr long kMostBatchRows = 1024;           // that may be asked for
+constexpr long kFewRows = 16;                   // a batch of fewer is not worth a thread of its own
+constexpr long kOutputBytes = long(400) << 10;  // of outputs that wait for their losses, in the second cache
+
+template <class V>
+inline V larger(V a, V b) {
+  return a > b ? a : b;
+}
+
+// Losses of up to `capacity` rows: the softmax's denominator is summed up panel by panel of the vocabulary, beside the
+// highest score so far, lane by lane.
+template <class T>
+class Losses {
+ public:
+  static constexpr long W = kLanes<T>;
+
+  Losses(const Model<T>& model, long capacity)
+      : capacity(capacity),
+        outputs(capacity * model.last().stride()),
+        model_(model),
+        highest_(capacity * W),
+        total_(capacity * W),
+        own_(capacity),
+        above_(capacity * W),
+        targets_(std::size_t(capacity)),
+        places_(std::size_t(capacity)) {}
+
+  // Row `row` of the outputs is wanted for a target; its loss goes to losses[place].
+  void want(long row, int64_t target, long place) {
+    targets_[std::size_t(row)] = target;
+    places_[std::size_t(row)] = place;
+  }
+
+  // By the whole team; each thread has rows of its own.
+  void run(const Team& team, long rows, double* losses, int64_t* ranks) {
+    const auto [first, end] = team.share(ceil_div(rows, kTile));
+    const long begin = first * kTile, count = std::min(rows, end * kTile) - begin;
+    if (count <= 0) return;
+    for (long r = begin; r < begin + count; ++r) {
+      store(highest_ + r * W, splat(-std::numeric_limits<T>::max() / 2));
+      store(total_ + r * W, Vector<T>{});
+      store(above_ + r * W, Vector<T>{});
+    }
+    each_tile(begin, count, [&](long r, const T* scores, long vectors, long v) { add(r, scores, vectors, v); });
+    if (ranks)
+      each_tile(begin, count, [&](long r, const T* scores, long vectors, long) {
+        Vector<T> above = load(above_ + r * W);
+        for (long i = 0; i < vectors; ++i) above += load(scores + i * W) > own_[r] ? splat(T(1)) : Vector<T>{};
+        store(above_ + r * W, above);
+      });
+    for (long r = begin; r < begin + count; ++r) finish(r, losses, ranks);
+  }
+
+  const long capacity;
+  Scratch<T> outputs;  // (capacity, stride)
+
+ private:
+  static constexpr long kTile = most_rows(kPanelVectors);
+
+  // Call body(row, scores of a panel, its vectors, its first token) for all panels and rows.
+  template <class Body>
+  void each_tile(long begin, long count, const Body& body) {
+    const Cut cut(count, kTile);
+    const long units = model_.units(), stride = model_.last().stride();
+    T scores[kTile * kPanelVectors * W];
+    for (long p = 0; p < model_.panels.parts; ++p) {
+      const long vectors = model_.panels.size(p), v = model_.panels.begin(p) * W;
+      for (long part = 0; part < cut.parts; ++part) {
+        const long row = begin + cut.begin(part), rows = cut.size(part);
+        for (long r = 0; r < rows; ++r)
+          for (long i = 0; i < vectors; ++i)
+            store(scores + (r * vectors + i) * W, load(model_.output_bias + v + i * W));
+        tile_for<T>(rows, vectors)(outputs + row * stride, stride, 1, model_.panel(p), vectors * W, units, scores,
+                                   vectors * W, W, true);
+        for (long r = 0; r < rows; ++r) body(row + r, scores + r * vectors * W, vectors, v);
+      }
+    }
+  }
+
+  void add(long r, const T* scores, long vectors, long v) {
+    const Vector<T> before = load(highest_ + r * W);
+    Vector<T> highest = before, total = load(total_ + r * W);
+    for (long i = 0; i < vectors; ++i) highest = larger(load(scores + i * W), highest);
+    if (any_above(highest, before)) {
+      total *= exponential(before - highest);
+      store(highest_ + r * W, highest);
+    }
+    for (long i = 0; i < vectors; ++i) total += exponential(load(scores + i * W) - highest);
+    store(total_ + r * W, total);
+    const int64_t target = targets_[std::size_t(r)] - v;
+    if (target >= 0 && target < vectors * W) own_[r] = scores[target];
+  }
+
+  static bool any_above(Vector<T> a, Vector<T> b) {
+    const auto above = a > b;
+    bool any = false;
+    for (long lane = 0; lane < W; ++lane) any |= above[lane] != 0;
+    return any;
+  }
+
+  void finish(long r, double* losses, int64_t* ranks) {
+    const T *highest = highest_ + r * W, *total = total_ + r * W;
+    double most = highest[0], sum = 0;
+    for (long lane = 1; lane < W; ++lane) most = std::max(most, double(highest[lane]));
+    for (long lane = 0; lane < W; ++lane) sum += double(total[lane]) * std::exp(double(highest[lane]) - most);
+    const long place = places_[std::size_t(r)];
+    losses[place] = std::log(sum) + most - double(own_[r]);
+    if (!ranks) return;
+    double above = 0;
+    for (long lane = 0; lane < W; ++lane) above += double(above_[r * W + lane]);
+    ranks[place] = 1 + int64_t(above);
+  }
+
+  const Model<T>& model_;
+  Scratch<T> highest_, total_, own_, above_;
+  std::vector<int64_t> targets_;
+  std::vector<long> places_;
+};
+
+template <class T>
+class Reading {
+ public:
+  Reading(Model<T>& model, const ReadOperands<T>& o)
+      : model_(model),
+        o_(o),
+        order_(std::size_t(o.N)),
+        starts_(std::size_t(o.N)),
+        rows_(rows_at_once(o)),
+        apart_(ceil_div(o.N, rows_) >= o.threads && rows_ >= kFewRows),
+        threads_(apart_ ? o.threads : model.useful_threads(rows_, o.threads)) {
+    long start = 0;
+    for (long i = 0; i < o.N; start += o.lengths[i++]) starts_[std::size_t(i)] = start;
+    std::iota(order_.begin(), order_.end(), 0L);
+    std::stable_sort(order_.begin(), order_.end(), [&](long a, long b) { return o.lengths[a] > o.lengths[b]; });
+    make_rows(start);
+    for (int i = 0; i < threads_; ++i) scratch_.push_back(std::make_unique<LayerScratch<T>>(model.cell));
+    for (int i = 0; i < (apart_ ? threads_ : 1); ++i) workers_.push_back(std::make_unique<Worker>(model, rows_, o));
+  }
+
+  void run() {
+    const Cut batches(o_.N, rows_);
+    std::atomic<long> next{0};
+    with_team(threads_, [&](const Team& team) {
+      if (!apart_) {
+        for (long i = 0; i < batches.parts; ++i) batch(team, 0, team.rank, batches.begin(i), batches.size(i));
+        return;
+      }
+      Meeting alone(1);
+      for (long i = next++; i < batches.parts; i = next++)  // longest first, so that no thread ends long after others
+        batch(Team{0, 1, &alone}, team.rank, team.rank, batches.begin(i), batches.size(i));
+    });
+  }
+
+ private:
+  static constexpr long W = kLanes<T>;
+
+  struct Worker {
+    Worker(const Model<T>& model, long rows, const ReadOperands<T>& o)
+        : stack(model, rows),
+          losses(model, o.targets ? std::max(rows, kOutputBytes / (model.last().stride() * long(sizeof(T)))) : 0) {}
+    Stack<T> stack;
+    Losses<T> losses;
+  };
+
+  static long rows_at_once(const ReadOperands<T>& o) {
+    const long most = o.batch > 0 ? std::min(o.batch, kMostBatchRows) : kBatchRows;
+    // Batches for all threads, more than one for each, since they take unequally long.
+    return std::max(1L, std::min(most, std::max(kFewRows, ceil_div(o.N, 4 * o.threads))));
+  }
+
+  // The first layer's terms of all tokens that occur; those that the model does not keep lie in temporary_.
+  void make_rows(long count) {
+    rows_of_.assign(std::size_t(model_.vocabulary), nullptr);
+    std::vector<int64_t> missing, temporary;
+    const auto look = [&] {
+      missing.clear();
+      temporary.clear();
+      std::fill(rows_of_.begin(), rows_of_.end(), nullptr);
+      static const T seen{};
+      for (long i = 0; i < count; ++i) {
+        const int64_t token = o_.inputs[i];
+        const T*& row = rows_of_[std::size_t(token)];
+        if (row) continue;
+        row = model_.row(token);
+        if (row) continue;
+        row = &seen;
+        (model_.keeps(token) ? missing : temporary).push_back(token);
+      }
+    };
+    look();
+    if (missing.empty() && temporary.empty()) return;
+    std::unique_lock lock(model_.filling());
+    look();  // another thread may have made some meanwhile
+    const long size = model_.first().row_numbers();
+    temporary_ = std::make_unique<Scratch<T>>(long(temporary.size()) * size);
+    std::vector<T*> to;
+    for (int64_t token : missing) to.push_back(model_.place(token));
+    for (std::size_t i = 0; i < temporary.size(); ++i) to.push_back(*temporary_ + long(i) * size);
+    std::vector<int64_t> tokens(missing);
+    tokens.insert(tokens.end(), temporary.begin(), temporary.end());
+    const long all = long(tokens.size());
+    for (long i = 0; i < all; ++i) rows_of_[std::size_t(tokens[std::size_t(i)])] = to[std::size_t(i)];
+    const Scratch<T> embedded(all * model_.embedding_size);
+    std::vector<std::unique_ptr<LayerScratch<T>>> scratch;
+    const int threads = model_.useful_threads(all, o_.threads);
+    for (int i = 0; i < threads; ++i) scratch.push_back(std::make_unique<LayerScratch<T>>(model_.cell));
+    with_team(threads, [&](const Team& team) {
+      model_.make_rows(team, *scratch[std::size_t(team.rank)], tokens.data(), to.data(), all, embedded);
+    });
+    for (int64_t token : missing) model_.keep(token);
+  }
+
+  // Read sequences [begin, begin + count) of the order, by a team, with one worker's memory.
+  void batch(const Team& team, int worker, int rank, long begin, long count) {
+    Stack<T>& stack = workers_[std::size_t(worker)]->stack;
+    Losses<T>& losses = workers_[std::size_t(worker)]->losses;
+    LayerScratch<T>& scratch = *scratch_[std::size_t(rank)];
+    const T* terms[kMostBatchRows];
+    for (auto [r, end] = team.share(count); r < end; ++r) stack.set(r, o_.state, sequence(begin + r));
+    team.wait();
+    long live = count, waiting = 0;
+    const long longest = o_.lengths[sequence(begin)], stride = model_.last().stride();
+    for (long t = 0; t < longest; ++t) {
+      while (o_.lengths[sequence(begin + live - 1)] <= t) --live;
+      for (long r = 0; r < live; ++r)
+        terms[r] = rows_of_[std::size_t(o_.inputs[starts_[std::size_t(sequence(begin + r))] + t])];
+      stack.step(team, scratch, t, live, terms);
+      if (!o_.targets) continue;
+      if (waiting + live > losses.capacity) {
+        losses.run(team, waiting, o_.losses, o_.ranks);
+        waiting = 0;
+        team.wait();
+      }
+      const T* outputs = stack.outputs(t);
+      for (auto [r, end] = team.share(live); r < end; ++r) {
+        const long place = starts_[std::size_t(sequence(begin + r))] + t;
+        std::copy(outputs + r * stride, outputs + (r + 1) * stride, losses.outputs + (waiting + r) * stride);
+        losses.want(waiting + r, o_.targets[place], place);
+      }
+      waiting += live;
+      team.wait();
+    }
+    if (o_.targets) losses.run(team, waiting, o_.losses, o_.ranks);
+    for (auto [r, end] = team.share(o_.last_state ? count : 0); r < end; ++r)
+      stack.get_state(r, o_.last_state, sequence(begin + r));
+    team.wait();
+  }
+
+  long sequence(long i) const { return order_[std::size_t(i)]; }
+
+  Model<T>& model_;
+  const ReadOperands<T>& o_;
+  std::vector<long> order_, starts_;
+  const long rows_;   // sequences side by side
+  const bool apart_;  // whether each thread has batches of its own, or all share one
+  const int threads_;
+  std::vector<const T*> rows_of_;  // by token
+  std::unique_ptr<Scratch<T>> temporary_;
+  std::vector<std::unique_ptr<LayerScratch<T>>> scratch_;  // a thread each
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace unrolled

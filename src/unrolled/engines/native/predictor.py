@@ -1,0 +1,152 @@
+"""A language model in C++: weights packed once, the first layer's input term from a table, no scores kept.
+
+`native/model.h` says how it lies in memory, `reading.h` how sequences are read, `decoding.h` how text is made.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from unrolled.engines.arrays import log_softmax
+from unrolled.engines.checks import check_language_model, check_read, check_rows
+from unrolled.engines.contract import Doubles, LanguageModelWeights, Reading, StackState, Tokens
+from unrolled.engines.native.arrays import Arrays, address, addresses, threads_of
+from unrolled.engines.native.library import Library
+from unrolled.engines.sampling import Sampling, no_token_to_choose
+
+PIECE_SECONDS = 0.02
+"""How long decoding goes on before it hands over what it has: so soon can text be shown, and decoding be stopped."""
+PIECE_TOKENS = 1024
+"""Most tokens a row that are handed over together."""
+
+
+class NativePredictor:
+    """See `contract.Predictor`.
+
+    Args:
+        library: the compiled part.
+        cell: the compiled cell of the weights.
+        weights: dense NumPy arrays, float32 or float64.
+
+    Raises:
+        ShapeError: the weights do not fit together, or are not dense.
+    """
+
+    def __init__(self, library: Library, cell: Any, weights: LanguageModelWeights) -> None:
+        check_language_model(weights)
+        self.weights, self._library = weights, library
+        self._arrays = Arrays(library, weights.embedding)
+        named = [(n, getattr(layer, n)) for layer in weights.layers for n in vars(layer)]
+        self._model = self._arrays.functions.Model(
+            library.kernels,
+            cell,
+            [*weights.embedding.shape, threads_of(library)],
+            [layer.hidden_size for layer in weights.layers],
+            address("embedding", weights.embedding),
+            [address(name, array) for name, array in named],
+            address("output_weight", weights.output_weight),
+            address("output_bias", weights.output_bias),
+        )
+
+    def read(
+        self,
+        inputs: Tokens,
+        lengths: Tokens,
+        state: StackState | None = None,
+        *,
+        targets: Tokens | None = None,
+        ranks: bool = False,
+        batch_size: int | None = None,
+    ) -> Reading:
+        """Batches of sequences of like length, one a thread; see `contract.Predictor.read`."""
+        check_read(self.weights, inputs, lengths, state, targets)
+        inputs, lengths = _integers(inputs), _integers(lengths)
+        targets = None if targets is None else _integers(targets)
+        state = None if state is None else _dense(state)
+        count, cell = len(lengths), self.weights.cell
+        dtype = self.weights.embedding.dtype
+        last = tuple(
+            tuple(np.empty((count, layer.hidden_size), dtype) for _ in cell.state) for layer in self.weights.layers
+        )
+        losses = None if targets is None else np.empty(len(inputs))
+        places = np.empty(len(inputs), np.int64) if targets is not None and ranks else None
+        self._model.read(
+            [count, threads_of(self._library), batch_size or 0],
+            address("lengths", lengths),
+            address("inputs", inputs),
+            address("targets", targets),
+            [] if state is None else _flat(state),
+            _flat(last),
+            address("losses", losses),
+            address("ranks", places),
+        )
+        return Reading(losses, places, last)
+
+    def log_probabilities(self, state: StackState) -> Doubles:
+        """From the last layer's h; see `contract.Predictor.log_probabilities`."""
+        check_rows(self.weights, state, None)
+        outputs = np.ascontiguousarray(state[-1][0])
+        scores = np.empty((len(outputs), len(self.weights.output_weight)), outputs.dtype)
+        threads = threads_of(self._library)
+        self._model.score_next(threads, address("outputs", outputs), len(outputs), address("scores", scores))
+        logs: Doubles = log_softmax(scores.astype(np.float64))
+        return logs
+
+    def decode(
+        self,
+        state: StackState,
+        tokens: Tokens,
+        *,
+        sampling: Sampling,
+        generators: Sequence[np.random.Generator],
+        forbidden: Sequence[int] = (),
+        stop: int | None = None,
+        max_tokens: int | None = None,
+    ) -> Iterator[Tokens]:
+        """A loop in C++, left whenever there is something to show; see `contract.Predictor.decode`."""
+        check_rows(self.weights, state, len(generators), tokens)
+        state = _dense(state)
+        decoding = self._arrays.functions.Decoding(
+            self._model,
+            _flat(state),
+            [int(token) for token in tokens],
+            [int(token) % len(self.weights.embedding) for token in forbidden],
+            -1 if stop is None else stop,
+            sampling.temperature,
+            sampling.top_k,
+            sampling.top_p,
+            sampling.greedy,
+            [generator.bit_generator.capsule for generator in generators],
+        )
+        return self._pieces(decoding, list(generators), max_tokens)
+
+    def _pieces(
+        self, decoding: Any, generators: list[np.random.Generator], max_tokens: int | None
+    ) -> Iterator[Tokens]:
+        """Run decoding piece by piece; the first token by itself. The generators live as long as this."""
+        made, most = 0, 1
+        while max_tokens is None or made < max_tokens:
+            most = most if max_tokens is None else min(most, max_tokens - made)
+            piece = np.empty((most, len(generators)), np.int64)
+            count, failed, highest = decoding.run(threads_of(self._library), most, PIECE_SECONDS, piece.ctypes.data)
+            made += count
+            if count:
+                yield piece[:count]
+            if failed >= 0:
+                raise no_token_to_choose(failed, highest)
+            if count == 0:
+                return
+            most = PIECE_TOKENS
+
+
+def _integers(values: Tokens) -> Tokens:
+    return np.ascontiguousarray(values, np.int64)
+
+
+def _dense(state: StackState) -> StackState:
+    return tuple(tuple(np.ascontiguousarray(part) for part in layer) for layer in state)
+
+
+def _flat(state: StackState) -> list[int]:
+    return [part for layer in state for part in addresses("state", layer)]
