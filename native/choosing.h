@@ -8,53 +8,29 @@
 
 #include "exponential.h"
 #include "kernels.h"
+#include "product.h"
 
 namespace unrolled {
 
+// One row's choice, in three steps so that threads can share the first two: find the highest score, turn scores into
+// shares of the draw, draw.
 template <class T>
 class Chooser {
  public:
   static constexpr long W = kLanes<T>;
 
   // For rows of `padded` scores, a whole number of vectors.
-  Chooser(const Choice& choice, long padded) : choice_(choice), padded_(padded), shares_(std::size_t(padded)) {}
+  Chooser(const Choice& choice, long padded)
+      : blocks(ceil_div(padded, kBlock)),
+        choice_(choice),
+        padded_(padded),
+        shares_(std::size_t(padded)),
+        sums_(std::size_t(blocks)) {}
 
-  // The token that a number from [0, 1) draws, or -1 where no token can be chosen; `highest` is then the highest score.
-  long choose(const T* scores, double draw, double* highest) {
-    highest_ = find_highest(scores);
-    *highest = double(highest_);
-    if (!std::isfinite(*highest)) return -1;
-    if (choice_.greedy) return first_of(scores);
-    if (choice_.top_k > 0 && choice_.top_k < padded_) {
-      find_best(scores, choice_.top_k);
-      return draw_best(draw, 0);
-    }
-    const double total = make_shares(scores);
-    best_.clear();
-    if (choice_.top_p >= 1) return draw_any(draw * total);
-    double held = 0;  // by the best so far
-    for (long count = kFirst; held < choice_.top_p * total && long(best_.size()) < padded_; count *= 4) {
-      find_best(scores, std::min(count, padded_));
-      held = 0;
-      for (const auto& [score, token] : best_) held += share(score);
-    }
-    return draw_best(draw, total);
-  }
-
- private:
-  struct Candidate {
-    T score;
-    long token;
-    // Better first: the higher score, among equals the lower token.
-    bool operator<(const Candidate& other) const {
-      return score > other.score || (score == other.score && token < other.token);
-    }
-  };
-
-  // Not a number if any score is not.
-  T find_highest(const T* scores) const {
+  // The highest of the scores [begin, end), whole vectors; not a number if any of them is not.
+  static T find_highest(const T* scores, long begin, long end) {
     Vector<T> highest = splat(-std::numeric_limits<T>::infinity()), odd{};
-    for (long i = 0; i < padded_; i += W) {
+    for (long i = begin; i < end; i += W) {
       const Vector<T> score = load(scores + i);
       highest = score > highest ? score : highest;
       odd = score == score ? odd : score;
@@ -67,127 +43,166 @@ class Chooser {
     return result;
   }
 
-  long first_of(const T* scores) const {
-    long token = 0;
-    while (scores[token] != highest_) ++token;
-    return token;
-  }
-
-  // What a token with this score has of the draw, against the best one's 1.
-  double share(T score) const { return std::exp((double(score) - double(highest_)) / choice_.temperature); }
-
-  // The same for all tokens, in shares_ and, added up, in sums_.
-  double make_shares(const T* scores) {
+  // Blocks [begin, end) of the shares: what each token has of the draw, against the 1 of the highest score of all.
+  void make_shares(const T* scores, T highest, long begin, long end) {
     // So small a temperature leaves the best alone, and its reciprocal would be infinite.
-    const Vector<T> temperature = splat(T(std::max(choice_.temperature, 1e-30))), best = splat(highest_);
+    const Vector<T> temperature = splat(T(std::max(choice_.temperature, 1e-30))), best = splat(highest);
     const bool is_plain = choice_.temperature == 1;
-    sums_.clear();
-    double total = 0;
-    for (long start = 0; start < padded_; start += kBlock) {
-      Vector<T> sum{};
-      for (long i = start; i < std::min(padded_, start + kBlock); i += W) {
-        Vector<T> x = load(scores + i) - best;
-        if (!is_plain) x = x / temperature;
-        const Vector<T> e = x < splat(T(kLeast)) ? Vector<T>{} : exponential(x);
-        store(shares_.data() + i, e);
-        sum += e;
-      }
-      double block = 0;
-      for (long lane = 0; lane < W; ++lane) block += double(sum[lane]);
-      sums_.push_back(block);
-      total += block;
+    for (long i = begin * kBlock; i < std::min(padded_, end * kBlock); i += W) {
+      Vector<T> x = load(scores + i) - best;
+      if (!is_plain) x = x / temperature;
+      store(shares_.data() + i, x < splat(T(kLeast)) ? Vector<T>{} : exponential(x));
     }
-    return total;
+    sum_shares(begin, end);
   }
 
-  // The first token at which the shares, added up in order, pass `drawn`.
-  long draw_any(double drawn) const {
-    double before = 0;
+  // The token that a number from [0, 1) draws, where a share is not nothing; greedy: the first of the highest score.
+  long draw(const T* scores, T highest, double drawn) {
+    if (choice_.greedy) return std::find(scores, scores + padded_, highest) - scores;
+    double total = 0;
+    for (double sum : sums_) total += sum;
+    const bool has_top_k = choice_.top_k > 0 && choice_.top_k < padded_, has_top_p = choice_.top_p < 1;
+    if (has_top_k) keep_best(scores);
+    if (has_top_p) {
+      if (has_top_k) {
+        total = 0;
+        for (const auto& candidate : best_) total += double(shares_[std::size_t(candidate.token)]);
+      } else {
+        // All tokens with less than this together have less than what top_p leaves out, so none of them is kept.
+        find_candidates(shares_.data(), T((1 - choice_.top_p) * total / double(padded_)), scores);
+      }
+      keep_share(choice_.top_p * total);
+    }
+    if (has_top_k || has_top_p) {
+      cut_after(scores, best_.back());
+      sum_shares(0, blocks);
+      total = 0;
+      for (double sum : sums_) total += sum;
+    }
+    return find_drawn(drawn * total);
+  }
+
+  const long blocks;  // of kBlock shares
+
+ private:
+  struct Candidate {
+    T score;
+    long token;
+    // Better first: the higher score, among equals the lower token.
+    bool operator<(const Candidate& other) const {
+      return score > other.score || (score == other.score && token < other.token);
+    }
+  };
+
+  // The sums of blocks of shares.
+  void sum_shares(long begin, long end) {
+    for (long block = begin; block < end; ++block) {
+      Vector<T> sum{};
+      for (long i = block * kBlock; i < std::min(padded_, (block + 1) * kBlock); i += W)
+        sum += load(shares_.data() + i);
+      double parts[2] = {};  // two sums run side by side
+      for (long lane = 0; lane < W; ++lane) parts[lane & 1] += double(sum[lane]);
+      sums_[std::size_t(block)] = parts[0] + parts[1];
+    }
+  }
+
+  // The first token at which the shares, added up in order, pass `drawn`; where rounding keeps them from it, the last
+  // that has any.
+  long find_drawn(double drawn) const {
+    double sum = 0;
     long last = 0;
     for (std::size_t block = 0; block < sums_.size(); ++block) {
-      const long start = long(block) * kBlock, end = std::min(padded_, start + kBlock);
-      if (before + sums_[block] > drawn) {
-        double sum = before;
-        for (long token = start; token < end; ++token) {
-          if (shares_[std::size_t(token)] == 0) continue;
-          sum += double(shares_[std::size_t(token)]);
-          last = token;
-          if (sum > drawn) return token;
-        }
-        return last;  // rounding: the block's sum is not the sum of its shares to the last digit
-      }
-      before += sums_[block];
-      for (long token = end; sums_[block] > 0 && token-- > start;)
-        if (shares_[std::size_t(token)] > 0) {
-          last = token;
-          break;
-        }
+      if (sums_[block] == 0) continue;
+      last = long(block) * kBlock;
+      if (sum + sums_[block] > drawn) break;
+      sum += sums_[block];
+    }
+    const long start = last;
+    for (long token = start; token < std::min(padded_, start + kBlock); ++token) {
+      const double share = double(shares_[std::size_t(token)]);
+      if (share == 0) continue;
+      sum += share;
+      last = token;
+      if (sum > drawn) break;
     }
     return last;
   }
 
-  // The `count` best tokens, best first.
-  void find_best(const T* scores, long count) {
+  // best_: the tokens whose entry of `values` is at least `least`.
+  void find_candidates(const T* values, T least, const T* scores) {
     best_.clear();
-    T least = -std::numeric_limits<T>::infinity();  // below which nothing is among them any more
     for (long i = 0; i < padded_; i += W) {
-      if (long(best_.size()) == count && !any_above(load(scores + i), least)) continue;
-      for (long token = i; token < i + W; ++token) {
-        const Candidate candidate{scores[token], token};
-        if (long(best_.size()) < count) {
-          best_.push_back(candidate);
-          std::push_heap(best_.begin(), best_.end());
-        } else if (candidate < best_.front()) {
-          std::pop_heap(best_.begin(), best_.end());
-          best_.back() = candidate;
-          std::push_heap(best_.begin(), best_.end());
-        }
-      }
-      least = best_.front().score;
+      if (!any_from(load(values + i), least)) continue;
+      for (long token = i; token < i + W; ++token)
+        if (values[token] >= least) best_.push_back({scores[token], token});
     }
-    std::sort_heap(best_.begin(), best_.end());
   }
 
-  static bool any_above(Vector<T> scores, T least) {
-    const auto above = scores > splat(least);
+  static bool any_from(Vector<T> values, T least) {
+    const auto from = values >= splat(least);
     bool any = false;
-    for (long lane = 0; lane < W; ++lane) any |= above[lane] != 0;
+    for (long lane = 0; lane < W; ++lane) any |= from[lane] != 0;
     return any;
   }
 
-  // Of the best, as many as together have top_p of `total` (0: of their own sum), drawn from in order of tokens.
-  long draw_best(double draw, double total) {
-    std::vector<double> shares;
-    for (const auto& [score, token] : best_) shares.push_back(share(score));
-    if (total == 0)
-      for (double each : shares) total += each;
-    std::size_t count = best_.size();
-    if (choice_.top_p < 1) {
-      double held = 0;
-      for (count = 0; count < best_.size() && (count == 0 || held < choice_.top_p);) held += shares[count++] / total;
+  // best_: the top_k best, the worst of them last.
+  void keep_best(const T* scores) {
+    // The highest of some scores, eight apart each: where there are top_k of these that reach a score, so many tokens
+    // do.
+    highs_.clear();
+    for (long start = 0; start < padded_; start += kBlock) {
+      Vector<T> high = load(scores + start);
+      for (long i = start + W; i < std::min(padded_, start + kBlock); i += W)
+        high = load(scores + i) > high ? load(scores + i) : high;
+      for (long lane = 0; lane < W; ++lane) highs_.push_back(high[lane]);
     }
-    best_.resize(count);
-    std::sort(best_.begin(), best_.end(), [](const auto& a, const auto& b) { return a.token < b.token; });
-    double kept = 0;
-    for (const auto& [score, token] : best_) kept += share(score);
-    double sum = 0;
-    long last = best_.front().token;
-    for (const auto& [score, token] : best_) {
-      if (share(score) == 0) continue;
-      sum += share(score);
-      last = token;
-      if (sum > draw * kept) break;
+    T least = -std::numeric_limits<T>::infinity();
+    if (long(highs_.size()) >= choice_.top_k) {
+      std::nth_element(highs_.begin(), highs_.begin() + (choice_.top_k - 1), highs_.end(), std::greater<T>());
+      least = highs_[std::size_t(choice_.top_k - 1)];
     }
-    return last;
+    find_candidates(scores, least, scores);
+    std::nth_element(best_.begin(), best_.begin() + (choice_.top_k - 1), best_.end());
+    best_.resize(std::size_t(choice_.top_k));
   }
 
-  static constexpr long kBlock = 8 * W, kFirst = 64;  // so many of the best are tried at first
+  // best_: the fewest best of them that together have so large a share, the worst of them last.
+  void keep_share(double wanted) {
+    double held = 0;  // by the first `few`, which are not enough; `many` are, or all there are
+    auto few = best_.begin(), many = best_.end();
+    while (many - few > 1) {
+      const auto middle = few + (many - few) / 2;
+      std::nth_element(few, middle, many);
+      double more = 0;
+      for (auto candidate = few; candidate < middle; ++candidate)
+        more += double(shares_[std::size_t(candidate->token)]);
+      if (held + more >= wanted) {
+        many = middle;
+      } else {
+        held += more;
+        few = middle;
+      }
+    }
+    best_.erase(many, best_.end());
+  }
+
+  // Tokens worse than the last that is kept have no share.
+  void cut_after(const T* scores, const Candidate& last) {
+    const Vector<T> least = splat(last.score);
+    for (long i = 0; i < padded_; i += W) {
+      const Vector<T> share = load(shares_.data() + i);
+      store(shares_.data() + i, load(scores + i) >= least ? share : Vector<T>{});
+    }
+    for (long token = last.token + 1; token < padded_; ++token)
+      if (scores[token] == last.score) shares_[std::size_t(token)] = 0;
+  }
+
+  static constexpr long kBlock = 8 * W;
   static constexpr double kLeast = sizeof(T) == sizeof(float) ? -87 : -745;  // e to this is as good as nothing
 
   const Choice choice_;
   const long padded_;
-  T highest_ = 0;
-  std::vector<T> shares_;
+  std::vector<T> shares_, highs_;
   std::vector<double> sums_;
   std::vector<Candidate> best_;
 };

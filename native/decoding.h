@@ -10,7 +10,8 @@
 
 namespace unrolled {
 
-constexpr long kRowsToShare = 4;  // with fewer rows one thread chooses for all
+constexpr long kRowsToShare = 4;       // with fewer rows one thread draws for all
+constexpr long kScoresToShare = 4096;  // with fewer scores in a row one thread makes all shares of them
 
 // Scores (rows, padded) of the next token. Panels are gone through forwards and backwards in turns: what a core read
 // last is still in its cache when it begins again.
@@ -22,7 +23,8 @@ void score_next(const Team& team, const Model<T>& model, const T* outputs, long 
   for (long i = begin; i < end; ++i) {
     const long p = backwards ? end - 1 - (i - begin) : i;
     const long v = model.panels.begin(p) * W, vectors = model.panels.size(p);
-    for (long r = 0; r < rows; ++r) std::copy(bias + v, bias + v + vectors * W, scores + r * model.padded() + v);
+    for (long r = 0; r < rows; ++r)
+      for (long i = 0; i < vectors; ++i) store(scores + r * model.padded() + v + i * W, load(bias + v + i * W));
     tiles<T>(rows, vectors, outputs, stride, 1, model.panel(p), model.units(), scores + v, model.padded(), W, true);
   }
 }
@@ -30,6 +32,8 @@ void score_next(const Team& team, const Model<T>& model, const T* outputs, long 
 template <class T>
 class Decoding {
  public:
+  static constexpr long W = kLanes<T>;
+
   Decoding(Model<T>& model, const DecodeOperands<T>& o)
       : model_(model),
         all_(o.B),
@@ -46,21 +50,19 @@ class Decoding {
     for (long i = 0; i < o.forbidden_count; ++i) bias_[o.forbidden[i]] = -std::numeric_limits<T>::infinity();
     for (long r = 0; r < o.B; ++r) {
       stack_.set(r, o.state, r);
+      choosers_.push_back(std::make_unique<Chooser<T>>(o.choice, model.padded()));
       rows_.push_back(r);
       tokens_.push_back(o.tokens[r]);
     }
     terms_.resize(std::size_t(o.B));
     draws_.resize(std::size_t(o.B));
-    choice_ = o.choice;
   }
 
   Decoded run(int threads, long steps, double seconds, int64_t* tokens) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
     threads = model_.useful_threads(live_, threads);
-    while (long(scratch_.size()) < threads) {
-      scratch_.push_back(std::make_unique<LayerScratch<T>>(model_.cell));
-      choosers_.push_back(std::make_unique<Chooser<T>>(choice_, model_.padded()));
-    }
+    while (long(scratch_.size()) < threads) scratch_.push_back(std::make_unique<LayerScratch<T>>(model_.cell));
+    highest_.resize(std::size_t(threads * all_));
     result_ = {0, -1, 0};
     goes_on_ = live_ > 0 && steps > 0;
     with_team(threads, [&](const Team& team) {
@@ -70,15 +72,18 @@ class Decoding {
       for (long number = number_; goes_on_; ++number) {
         if (!missing_.empty()) make_rows(team, scratch);
         stack_.step(team, scratch, number, live_, terms_.data());
-        score_next(team, model_, stack_.outputs(number), model_.last().stride(), live_, bias_ + 0, number & 1,
-                   scores_ + 0);
+        score(team, number);
         team.wait();
+        if (shares_scores(team)) {
+          for (long r = 0; r < live_; ++r) make_shares(team, r, team.share(choosers_[std::size_t(r)]->blocks));
+          team.wait();
+        }
         if (live_ >= kRowsToShare) {
-          choose(team);
+          for (auto [r, end] = team.share(live_); r < end; ++r) draw(team, r);
           team.wait();
         }
         if (team.rank == 0) {
-          if (live_ < kRowsToShare) choose(Team{0, 1, nullptr});
+          for (long r = 0; live_ < kRowsToShare && r < live_; ++r) draw(team, r);
           number_ = number + 1;
           take(tokens);
           goes_on_ =
@@ -122,13 +127,46 @@ class Decoding {
     }
   }
 
-  void choose(const Team& team) {
-    Chooser<T>& chooser = *choosers_[std::size_t(team.rank)];
-    for (auto [r, end] = team.share(live_); r < end; ++r) {
-      double highest;
-      tokens_[std::size_t(r)] = chooser.choose(scores_ + r * model_.padded(), draws_[std::size_t(r)], &highest);
-      if (tokens_[std::size_t(r)] < 0) draws_[std::size_t(r)] = highest;
+  // This thread's scores of all rows, and the highest of them.
+  void score(const Team& team, long number) {
+    score_next(team, model_, stack_.outputs(number), model_.last().stride(), live_, bias_ + 0, number & 1, scores_ + 0);
+    const auto [begin, end] = team.share(model_.panels.parts);
+    for (long r = 0; r < live_; ++r)
+      highest_[std::size_t(team.rank * all_ + r)] =
+          Chooser<T>::find_highest(scores_of(r), model_.panels.begin(begin) * W, model_.panels.begin(end) * W);
+  }
+
+  const T* scores_of(long r) const { return scores_ + r * model_.padded(); }
+
+  bool shares_scores(const Team& team) const {
+    return team.size > 1 && model_.padded() >= kScoresToShare && !is_greedy_;
+  }
+
+  // Of all threads' scores; not a number if any is not.
+  T highest(const Team& team, long r) const {
+    T highest = highest_[std::size_t(r)];
+    for (int rank = 1; rank < team.size; ++rank) {
+      const T other = highest_[std::size_t(rank * all_ + r)];
+      if (other > highest || other != other) highest = other;
     }
+    return highest;
+  }
+
+  void make_shares(const Team& team, long r, Team::Range blocks) {
+    choosers_[std::size_t(r)]->make_shares(scores_of(r), highest(team, r), blocks.begin, blocks.end);
+  }
+
+  // Choose row r's token: -1 where none can be, and draws_ then has the highest score.
+  void draw(const Team& team, long r) {
+    const T best = highest(team, r);
+    double& drawn = draws_[std::size_t(r)];
+    if (!std::isfinite(best)) {
+      tokens_[std::size_t(r)] = -1;
+      drawn = double(best);
+      return;
+    }
+    if (!shares_scores(team) && !is_greedy_) make_shares(team, r, {0, choosers_[std::size_t(r)]->blocks});
+    tokens_[std::size_t(r)] = choosers_[std::size_t(r)]->draw(scores_of(r), best, drawn);
   }
 
   // Hand the chosen tokens over; rows that have ended make room for the last.
@@ -159,13 +197,13 @@ class Decoding {
   const int64_t stop_;
   const std::vector<BitGenerator*> generators_;
   const bool is_greedy_;
-  Choice choice_;
   Stack<T> stack_;
   Scratch<T> bias_, scores_, temporary_, embedded_;
   std::vector<long> rows_;       // which row each live one is
   std::vector<int64_t> tokens_;  // of the live rows
   std::vector<const T*> terms_;
   std::vector<double> draws_;
+  std::vector<T> highest_;  // by thread and row
   std::vector<int64_t> missing_;
   std::vector<T*> places_;
   std::vector<std::unique_ptr<LayerScratch<T>>> scratch_;

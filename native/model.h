@@ -58,7 +58,9 @@ struct PackedLayer {
     }
   }
 
-  long stride() const { return blocks * W; }  // of a row of outputs: whole vectors
+  // Of a row of outputs: whole vectors, and an odd number of them, so that rows do not share a few places of the
+  // caches.
+  long stride() const { return (blocks | 1) * W; }
   long row_numbers() const { return blocks * slots * W; }
   long products() const { return cell.gates * units * (inputs + units); }
 
@@ -90,9 +92,14 @@ struct LayerScratch {
 template <class T>
 void multiply(const Strips<T>& strips, long group, long rows, const T* operand, long stride, long depth,
               const T* packed, T* to, long row_size, long block_size, bool add) {
-  for (long strip = 0; strip < strips.strips(); ++strip)
-    tiles<T>(rows, strips.vectors(group, strip), operand, stride, 1, packed + strips.offset(group, strip, depth), depth,
-             to + strips.first_gate(strip) * kLanes<T>, row_size, strips.across_blocks ? block_size : kLanes<T>, add);
+  constexpr long W = kLanes<T>;
+  for (long strip = 0; strip < strips.strips(); ++strip) {
+    const long vectors = strips.vectors(group, strip), size = vectors * W * depth;
+    const T* panel = packed + strips.offset(group, strip, depth);
+    // Strips lie one after the other: what comes next is most often wanted next.
+    tiles<T>(rows, vectors, operand, stride, 1, panel, depth, to + strips.first_gate(strip) * W, row_size,
+             strips.across_blocks ? block_size : W, add, panel + size, rows < kChunk ? 0 : size);
+  }
 }
 
 // The terms of blocks [first, first + count) before the state has its say: start, and the products with the input.

@@ -22,12 +22,16 @@ constexpr int most_rows(int vectors) { return kRegisters == 32 ? (vectors == 4 ?
 
 inline long ceil_div(long a, long b) { return (a + b - 1) / b; }
 
-// How `count` things are cut into as few parts of at most `most` as will do, as even as can be.
+// How `count` things are cut into as few parts of at most `most` as will do, as even as can be: the first parts have
+// one more. A division takes as long as a small tile, so it is done once.
 struct Cut {
-  long count, parts;
-  Cut(long count, long most) : count(count), parts(ceil_div(count, most)) {}
-  long begin(long part) const { return count * part / parts; }
-  long size(long part) const { return begin(part + 1) - begin(part); }
+  long count, parts, least, more;
+  Cut(long count, long most)
+      : count(count), parts(count <= most ? count > 0 : ceil_div(count, most)), least(count), more(0) {
+    if (parts > 1) least = count / parts, more = count % parts;
+  }
+  long begin(long part) const { return least * part + std::min(part, more); }
+  long size(long part) const { return least + (part < more); }
 };
 
 // c[r][v] = (add ? c[r][v] : 0) + sum over k of a[r, k] panel[k][v]
@@ -83,13 +87,36 @@ Tile<T> tile_for(long rows, long vectors) {
   return nullptr;
 }
 
-// Tiles over any number of rows, cut as even as can be.
+// A piece of memory that is wanted soon, to be brought into the second cache a little at a time: where a panel comes
+// from further away, tiles would wait for it otherwise.
+class Ahead {
+ public:
+  template <class T>
+  Ahead(const T* from, long count, long times)
+      : at_(reinterpret_cast<const char*>(from)),
+        end_(at_ + count * long(sizeof(T))),
+        step_(ceil_div(count * long(sizeof(T)), kLine * std::max(1L, times)) * kLine) {}
+
+  void some() {
+    for (const char* until = std::min(end_, at_ + step_); at_ < until; at_ += kLine) __builtin_prefetch(at_, 0, 2);
+  }
+
+ private:
+  static constexpr long kLine = 64;
+  const char* at_;
+  const char* const end_;
+  const long step_;
+};
+
+// Tiles over any number of rows, cut as even as can be; `next_count` numbers at `next` are brought nearer meanwhile.
 template <class T>
 void tiles(long rows, long vectors, const T* a, long a_row, long a_step, const T* panel, long depth, T* c, long c_row,
-           long c_vector, bool add) {
+           long c_vector, bool add, const T* next = nullptr, long next_count = 0) {
   const Cut cut(rows, most_rows(int(vectors)));
+  Ahead ahead(next, next_count, cut.parts);
   for (long part = 0; part < cut.parts; ++part) {
     const long r = cut.begin(part);
+    ahead.some();
     tile_for<T>(cut.size(part), vectors)(a + r * a_row, a_row, a_step, panel, vectors * kLanes<T>, depth, c + r * c_row,
                                          c_row, c_vector, add);
   }

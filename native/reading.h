@@ -11,10 +11,10 @@
 
 namespace unrolled {
 
-constexpr long kBatchRows = 128;                // sequences that one thread reads side by side
+constexpr long kBatchRows = 288;                // sequences that one thread reads side by side
 constexpr long kMostBatchRows = 1024;           // that may be asked for
 constexpr long kFewRows = 16;                   // a batch of fewer is not worth a thread of its own
-constexpr long kOutputBytes = long(400) << 10;  // of outputs that wait for their losses, in the second cache
+constexpr long kOutputBytes = long(600) << 10;  // of outputs that wait for their losses, in the second cache
 
 template <class V>
 inline V larger(V a, V b) {
@@ -79,7 +79,10 @@ class Losses {
     T scores[kTile * kPanelVectors * W];
     for (long p = 0; p < model_.panels.parts; ++p) {
       const long vectors = model_.panels.size(p), v = model_.panels.begin(p) * W;
+      Ahead ahead(model_.panel(p) + vectors * W * units, p + 1 < model_.panels.parts ? vectors * W * units : 0,
+                  cut.parts);
       for (long part = 0; part < cut.parts; ++part) {
+        ahead.some();
         const long row = begin + cut.begin(part), rows = cut.size(part);
         for (long r = 0; r < rows; ++r)
           for (long i = 0; i < vectors; ++i)

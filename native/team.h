@@ -8,7 +8,9 @@
 #include <omp.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
+#include <memory>
 
 namespace unrolled {
 
@@ -20,33 +22,35 @@ inline void pause() {
 #endif
 }
 
-// A place where threads meet. Waiting costs less than a microsecond while every thread has a core of its own; where
-// other programs hold the cores, a thread that waits in vain gives its own away.
+// A place where threads meet. Each says in a line of the cache of its own how often it has come, and looks at those of
+// the others, so that a meeting takes as long as one line takes from core to core. That is little while every thread
+// has a core of its own; where other programs hold the cores, a thread that waits in vain gives its own away.
 class Meeting {
  public:
-  explicit Meeting(int size) : size_(size) {}
+  explicit Meeting(int size) : size_(size), came_(std::make_unique<Came[]>(std::size_t(size))) {}
 
-  void wait() {
+  void wait(int rank) {
     if (size_ == 1) return;
-    const unsigned round = round_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-      arrived_.store(0, std::memory_order_relaxed);
-      round_.store(round + 1, std::memory_order_release);
-      return;
-    }
-    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-      if (spins < 4096) {
-        pause();
-      } else {
-        sched_yield();
+    const unsigned round = came_[rank].rounds.load(std::memory_order_relaxed) + 1;
+    came_[rank].rounds.store(round, std::memory_order_release);
+    for (int other = 0; other < size_; ++other) {
+      // Those who are ahead have come to the next round: unsigned differences survive the wrap.
+      for (int spins = 0; int(came_[other].rounds.load(std::memory_order_acquire) - round) < 0; ++spins) {
+        if (spins < 4096) {
+          pause();
+        } else {
+          sched_yield();
+        }
       }
     }
   }
 
  private:
+  struct alignas(64) Came {
+    std::atomic<unsigned> rounds{0};
+  };
   const int size_;
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<unsigned> round_{0};
+  const std::unique_ptr<Came[]> came_;
 };
 
 // One thread's view of the team.
@@ -54,13 +58,18 @@ struct Team {
   int rank, size;
   Meeting* meeting;
 
-  void wait() const { meeting->wait(); }
+  void wait() const { meeting->wait(rank); }
 
   // This thread's share [begin, end) of `count` things, in order, as even as can be.
   struct Range {
     long begin, end;
   };
-  Range share(long count) const { return {count * rank / size, count * (rank + 1) / size}; }
+  Range share(long count) const {
+    if (size == 1) return {0, count};
+    const long least = count / size, more = count % size;  // the first `more` threads have one more
+    const long begin = least * rank + std::min(long(rank), more);
+    return {begin, begin + least + (rank < more)};
+  }
 };
 
 // Whether this is the child of a process that had threads: OpenMP's are not there any more, and asking for them would

@@ -83,11 +83,16 @@ def _allowed(scores: npt.NDArray[np.floating], forbidden: Sequence[int]) -> Doub
     best = allowed.max(axis=1)
     if not np.isfinite(best).all():
         row = int(np.argmin(np.isfinite(best)))
-        raise EngineError(
-            f"row {row} of the scores leaves no token to choose (highest allowed score {best[row]}): "
-            f"allow at least one token, and check the model's weights"
-        )
+        raise no_token_to_choose(row, best[row])
     return allowed
+
+
+def no_token_to_choose(row: int, best: float) -> EngineError:
+    """The error for a row of which no token can be chosen, because all are forbidden or scores are not numbers."""
+    return EngineError(
+        f"row {row} of the scores leaves no token to choose (highest allowed score {best}): "
+        f"allow at least one token, and check the model's weights"
+    )
 
 
 def _normalised(scores: Doubles) -> Doubles:
