@@ -87,6 +87,7 @@ struct ModelOperands {
   const CompiledCell* cell;
   long V, E, L;
   int threads;
+  long table_bytes;       // that the rows of the token table may take; tokens past that are not kept
   const long* units;      // H of each layer
   const Real* embedding;  // (V, E); has to stay where it is while the model lives
   const Real* const* weight_ih;

@@ -14,8 +14,6 @@
 
 namespace unrolled {
 
-constexpr long kTableBytes = long(256) << 20;  // of the token table: rows of tokens past that are not kept
-
 // One layer: the terms of a block of units begin as `start`, to which the products of weights with input and state are
 // added.
 template <class T>
@@ -157,7 +155,7 @@ class Model {
     std::copy(o.output_bias, o.output_bias + vocabulary, output_bias + 0);
     for (const auto& layer : layers) products += layer->products();
     products += vocabulary * units();
-    table_rows_ = std::min(vocabulary, kTableBytes / (first().row_numbers() * long(sizeof(T))));
+    table_rows_ = std::min(vocabulary, o.table_bytes / (first().row_numbers() * long(sizeof(T))));
     if (table_rows_ > 0) {
       void* table = mmap(nullptr, table_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                          -1, 0);  // a page takes its place when it is first written

@@ -7,17 +7,17 @@ namespace {
 template <class T>
 class Model {
  public:
-  // sizes: V, E, threads; units: H of each layer; layers: for each the addresses of weight_ih, weight_hh, bias_ih,
-  // bias_hh.
+  // sizes: V, E, threads, table_bytes; units: H of each layer; layers: for each the addresses of weight_ih, weight_hh,
+  // bias_ih, bias_hh.
   Model(const Library& library, const Cell& cell, const std::vector<long>& sizes, const std::vector<long>& units,
         Address embedding, const std::vector<Address>& layers, Address output_weight, Address output_bias)
       : functions(library.functions<T>()) {
     std::vector<const T*> pointers[4];
     for (std::size_t i = 0; i < layers.size(); ++i) pointers[i % 4].push_back(at<const T>(layers[i]));
     nb::gil_scoped_release released;
-    model = functions.make_model({cell.compiled, sizes[0], sizes[1], long(units.size()), int(sizes[2]), units.data(),
-                                  at<T>(embedding), pointers[0].data(), pointers[1].data(), pointers[2].data(),
-                                  pointers[3].data(), at<T>(output_weight), at<T>(output_bias)});
+    model = functions.make_model({cell.compiled, sizes[0], sizes[1], long(units.size()), int(sizes[2]), sizes[3],
+                                  units.data(), at<T>(embedding), pointers[0].data(), pointers[1].data(),
+                                  pointers[2].data(), pointers[3].data(), at<T>(output_weight), at<T>(output_bias)});
   }
   Model(const Model&) = delete;
   ~Model() { functions.end_model(model); }

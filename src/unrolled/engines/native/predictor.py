@@ -15,6 +15,8 @@ from unrolled.engines.native.arrays import Arrays, address, addresses, threads_o
 from unrolled.engines.native.library import Library
 from unrolled.engines.sampling import Sampling, no_token_to_choose
 
+TABLE_BYTES = 256 << 20
+"""What the first layer makes of each token is kept, a row a token, up to so much memory; the rest is made anew."""
 PIECE_SECONDS = 0.02
 """How long decoding goes on before it hands over what it has: so soon can text be shown, and decoding be stopped."""
 PIECE_TOKENS = 1024
@@ -41,7 +43,7 @@ class NativePredictor:
         self._model = self._arrays.functions.Model(
             library.kernels,
             cell,
-            [*weights.embedding.shape, threads_of(library)],
+            [*weights.embedding.shape, threads_of(library), TABLE_BYTES],
             [layer.hidden_size for layer in weights.layers],
             address("embedding", weights.embedding),
             [address(name, array) for name, array in named],
