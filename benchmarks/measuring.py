@@ -1,12 +1,13 @@
-"""What all benchmarks share: machine and commit, quartiles, two contestants taking turns, the matrix peak."""
+"""What all benchmarks share: machine and commit, quartiles, contestants taking turns, matrix peak, memory bandwidth."""
 
+import argparse
 import gc
 import json
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PRODUCT_SIZES = (1024, 2048, 3072)
 """Rows and columns of the square products from which the matrix peak is told; smaller ones do not reach it."""
+READ_BYTES = 2**29
+"""Size of the array from whose reading the memory bandwidth is told: many times the last cache."""
+CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 class Quartiles(NamedTuple):
@@ -32,14 +36,19 @@ def quartiles(values: list[float]) -> Quartiles:
 
 
 def interleaved(first: Callable[[], float], second: Callable[[], float], pairs: int) -> list[tuple[float, float]]:
-    """What two contestants measure of themselves, taking turns, so that a machine that slows down slows both.
+    """What two contestants measure of themselves, taking turns; see `in_turns`."""
+    return [(a, b) for a, b in in_turns([first, second], pairs)]
 
-    Python's garbage collector rests meanwhile: its pauses would hit either of the two by chance.
+
+def in_turns(contestants: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    """What contestants measure of themselves, taking turns, so that a machine that slows down slows all: by round.
+
+    Python's garbage collector rests meanwhile: its pauses would hit one of them by chance.
     """
     gc.collect()
     gc.disable()
     try:
-        return [(first(), second()) for _ in range(pairs)]
+        return [[contestant() for contestant in contestants] for _ in range(rounds)]
     finally:
         gc.enable()
 
@@ -63,6 +72,38 @@ def product_peaks() -> dict[str, float]:
     return peaks
 
 
+def read_bandwidths() -> dict[str, float]:
+    """The most bytes a second at which a large array is read with all threads, by what reads it.
+
+    Each way reads every number once and writes next to nothing. One that reads two parts of the array at once is often
+    the fastest, for memory serves several streams better than one.
+    """
+    import torch
+
+    from unrolled.engines.native import update
+
+    numbers = torch.ones(READ_BYTES // 4)
+    first, second = numbers.view(2, -1)
+    matrix = numbers.view(-1, min(2**14, len(numbers)))
+    vector = torch.ones(matrix.shape[1])
+    left, right = first.numpy(), second.numpy()
+    ways: dict[str, Callable[[], Any]] = {
+        "torch.sum": lambda: torch.sum(numbers),
+        "torch.dot": lambda: torch.dot(first, second),
+        "torch.mv": lambda: torch.mv(matrix, vector),
+        "numpy.dot": lambda: np.dot(left, right),
+    }
+    if update.is_available():
+        ways["native sum_of_squares"] = lambda: update.sum_of_squares([numbers])
+    return {name: READ_BYTES / _least_seconds(way) for name, way in ways.items()}
+
+
+def last_cache_bytes() -> int | None:
+    """Size of the last cache, all cores' together, or None where Linux does not tell it."""
+    levels = sorted(CPU_CACHES.glob("index*/size"))
+    return int(levels[-1].read_text(encoding="ascii").strip().removesuffix("K")) * 1024 if levels else None
+
+
 def _least_seconds(run: Callable[[], Any], repetitions: int = 5) -> float:
     seconds = []
     for _ in range(repetitions):
@@ -70,6 +111,14 @@ def _least_seconds(run: Callable[[], Any], repetitions: int = 5) -> float:
         run()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number of at least 1")
+    return number
 
 
 def store(path: Path, record: dict[str, Any]) -> None:

@@ -109,8 +109,9 @@ struct ReadOperands {
   const int64_t* targets;  // (M) or null
   const Real* const* state;
   Real* const* last_state;
-  double* losses;  // (M) with targets
-  int64_t* ranks;  // (M) or null
+  double* losses;   // (M) with targets
+  int64_t* ranks;   // (M) or null
+  bool (*stops)();  // asked by the calling thread now and then: true gives up
 };
 
 // How a token is chosen: see sampling.py.

@@ -4,6 +4,12 @@
 
 namespace {
 
+// Whether a signal came, such as Ctrl-C, whose handler in Python raised.
+bool wants_to_stop() {
+  nb::gil_scoped_acquire acquired;
+  return PyErr_CheckSignals() != 0;
+}
+
 template <class T>
 class Model {
  public:
@@ -27,10 +33,13 @@ class Model {
             const std::vector<Address>& state, const std::vector<Address>& last, Address losses, Address ranks) const {
     const auto from = all_at<const T>(state);
     const auto to = all_at<T>(last);
-    nb::gil_scoped_release released;
-    functions.read(model, {sizes[0], int(sizes[1]), sizes[2], at<int64_t>(lengths), at<int64_t>(inputs),
-                           at<int64_t>(targets), from.empty() ? nullptr : from.data(), to.empty() ? nullptr : to.data(),
-                           at<double>(losses), at<int64_t>(ranks)});
+    {
+      nb::gil_scoped_release released;
+      functions.read(model, {sizes[0], int(sizes[1]), sizes[2], at<int64_t>(lengths), at<int64_t>(inputs),
+                             at<int64_t>(targets), from.empty() ? nullptr : from.data(),
+                             to.empty() ? nullptr : to.data(), at<double>(losses), at<int64_t>(ranks), &wants_to_stop});
+    }
+    if (PyErr_Occurred()) throw nb::python_error();
   }
 
   void score_next(int threads, Address outputs, long rows, Address scores) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <numeric>
 
 #include "exponential.h"
@@ -159,12 +160,16 @@ class Reading {
     std::atomic<long> next{0};
     with_team(threads_, [&](const Team& team) {
       if (!apart_) {
-        for (long i = 0; i < batches.parts; ++i) batch(team, 0, team.rank, batches.begin(i), batches.size(i));
+        long steps = 0;
+        for (long i = 0; i < batches.parts && steps < last_step_; ++i)
+          batch(team, 0, team.rank, batches.begin(i), batches.size(i), steps);
         return;
       }
       Meeting alone(1);
-      for (long i = next++; i < batches.parts; i = next++)  // longest first, so that no thread ends long after others
-        batch(Team{0, 1, &alone}, team.rank, team.rank, batches.begin(i), batches.size(i));
+      long steps = 0;
+      for (long i = next++; i < batches.parts && !is_given_up_;
+           i = next++)  // longest first, so that no thread ends long after others
+        batch(Team{0, 1, &alone}, team.rank, team.rank, batches.begin(i), batches.size(i), steps);
     });
   }
 
@@ -227,8 +232,8 @@ class Reading {
     for (int64_t token : missing) model_.keep(token);
   }
 
-  // Read sequences [begin, begin + count) of the order, by a team, with one worker's memory.
-  void batch(const Team& team, int worker, int rank, long begin, long count) {
+  // Read sequences [begin, begin + count) of the order, by a team, with one worker's memory; counts the steps.
+  void batch(const Team& team, int worker, int rank, long begin, long count, long& steps) {
     Stack<T>& stack = workers_[std::size_t(worker)]->stack;
     Losses<T>& losses = workers_[std::size_t(worker)]->losses;
     LayerScratch<T>& scratch = *scratch_[std::size_t(rank)];
@@ -237,7 +242,8 @@ class Reading {
     team.wait();
     long live = count, waiting = 0;
     const long longest = o_.lengths[sequence(begin)], stride = model_.last().stride();
-    for (long t = 0; t < longest; ++t) {
+    for (long t = 0; t < longest && (apart_ ? !is_given_up_ : steps < last_step_); ++t, ++steps) {
+      if (rank == 0) look_whether_to_stop(steps);
       while (o_.lengths[sequence(begin + live - 1)] <= t) --live;
       for (long r = 0; r < live; ++r)
         terms[r] = rows_of_[std::size_t(o_.inputs[starts_[std::size_t(sequence(begin + r))] + t])];
@@ -263,6 +269,17 @@ class Reading {
     team.wait();
   }
 
+  // Once in a while, by the calling thread. Threads that share a batch have to give up after the same step: this one,
+  // which none of the others has begun.
+  void look_whether_to_stop(long step) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - looked_ < std::chrono::milliseconds(50)) return;
+    looked_ = now;
+    if (!o_.stops || !o_.stops()) return;
+    last_step_ = step + 1;
+    is_given_up_ = true;
+  }
+
   long sequence(long i) const { return order_[std::size_t(i)]; }
 
   Model<T>& model_;
@@ -275,6 +292,9 @@ class Reading {
   std::unique_ptr<Scratch<T>> temporary_;
   std::vector<std::unique_ptr<LayerScratch<T>>> scratch_;  // a thread each
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::chrono::steady_clock::time_point looked_ = std::chrono::steady_clock::now();
+  std::atomic<bool> is_given_up_{false};
+  std::atomic<long> last_step_{std::numeric_limits<long>::max()};
 };
 
 }  // namespace unrolled

@@ -74,7 +74,7 @@ def by_reference(
 ) -> tuple[Doubles, StackState]:
     """Log-probabilities after each of the ids, (N, V), and the last state, of one sequence."""
     weights = in_double(weights)
-    h, last = weights.embedding[ids][:, None], []
+    h, last = weights.embedding[ids][:, None], list[tuple[Any, ...]]()
     for number, layer in enumerate(weights.layers):
         fields = layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh
         initial = None if state is None else tuple(part.astype(np.float64) for part in state[number])

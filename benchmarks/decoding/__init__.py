@@ -1,0 +1,1 @@
+"""A language model in use, ours and others': writing token by token (`writer.py`), scoring sentences (`scorer.py`)."""
