@@ -76,12 +76,12 @@ class Buffers {
 #if defined(__SANITIZE_ADDRESS__)
     return bytes + (bytes == 0);  // so that what is written past the end is found
 #endif
-    const std::size_t unit = bytes >= 2 * kHugePage ? kHugePage / 8 : kPage;
+    const std::size_t unit = bytes >= kHugePage ? kHugePage / 8 : kPage;
     return (bytes + unit - 1) / unit * unit + (bytes == 0) * unit;
   }
 
   static void* allocate(std::size_t size) {
-    const bool is_large = size >= 2 * kHugePage;
+    const bool is_large = size >= kHugePage;
     void* block = nullptr;
     if (posix_memalign(&block, is_large ? kHugePage : kPage, size) != 0) return nullptr;
 #ifdef MADV_HUGEPAGE

@@ -90,14 +90,9 @@ struct LayerScratch {
 template <class T>
 void multiply(const Strips<T>& strips, long group, long rows, const T* operand, long stride, long depth,
               const T* packed, T* to, long row_size, long block_size, bool add) {
-  constexpr long W = kLanes<T>;
-  for (long strip = 0; strip < strips.strips(); ++strip) {
-    const long vectors = strips.vectors(group, strip), size = vectors * W * depth;
-    const T* panel = packed + strips.offset(group, strip, depth);
-    // Strips lie one after the other: what comes next is most often wanted next.
-    tiles<T>(rows, vectors, operand, stride, 1, panel, depth, to + strips.first_gate(strip) * W, row_size,
-             strips.across_blocks ? block_size : W, add, panel + size, rows < kChunk ? 0 : size);
-  }
+  for (long strip = 0; strip < strips.strips(); ++strip)
+    tiles<T>(rows, strips.vectors(group, strip), operand, stride, 1, packed + strips.offset(group, strip, depth), depth,
+             to + strips.first_gate(strip) * kLanes<T>, row_size, strips.across_blocks ? block_size : kLanes<T>, add);
 }
 
 // The terms of blocks [first, first + count) before the state has its say: start, and the products with the input.

@@ -87,36 +87,13 @@ Tile<T> tile_for(long rows, long vectors) {
   return nullptr;
 }
 
-// A piece of memory that is wanted soon, to be brought into the second cache a little at a time: where a panel comes
-// from further away, tiles would wait for it otherwise.
-class Ahead {
- public:
-  template <class T>
-  Ahead(const T* from, long count, long times)
-      : at_(reinterpret_cast<const char*>(from)),
-        end_(at_ + count * long(sizeof(T))),
-        step_(ceil_div(count * long(sizeof(T)), kLine * std::max(1L, times)) * kLine) {}
-
-  void some() {
-    for (const char* until = std::min(end_, at_ + step_); at_ < until; at_ += kLine) __builtin_prefetch(at_, 0, 2);
-  }
-
- private:
-  static constexpr long kLine = 64;
-  const char* at_;
-  const char* const end_;
-  const long step_;
-};
-
-// Tiles over any number of rows, cut as even as can be; `next_count` numbers at `next` are brought nearer meanwhile.
+// Tiles over any number of rows, cut as even as can be.
 template <class T>
 void tiles(long rows, long vectors, const T* a, long a_row, long a_step, const T* panel, long depth, T* c, long c_row,
-           long c_vector, bool add, const T* next = nullptr, long next_count = 0) {
+           long c_vector, bool add) {
   const Cut cut(rows, most_rows(int(vectors)));
-  Ahead ahead(next, next_count, cut.parts);
   for (long part = 0; part < cut.parts; ++part) {
     const long r = cut.begin(part);
-    ahead.some();
     tile_for<T>(cut.size(part), vectors)(a + r * a_row, a_row, a_step, panel, vectors * kLanes<T>, depth, c + r * c_row,
                                          c_row, c_vector, add);
   }

@@ -80,10 +80,7 @@ class Losses {
     T scores[kTile * kPanelVectors * W];
     for (long p = 0; p < model_.panels.parts; ++p) {
       const long vectors = model_.panels.size(p), v = model_.panels.begin(p) * W;
-      Ahead ahead(model_.panel(p) + vectors * W * units, p + 1 < model_.panels.parts ? vectors * W * units : 0,
-                  cut.parts);
       for (long part = 0; part < cut.parts; ++part) {
-        ahead.some();
         const long row = begin + cut.begin(part), rows = cut.size(part);
         for (long r = 0; r < rows; ++r)
           for (long i = 0; i < vectors; ++i)

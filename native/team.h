@@ -36,7 +36,7 @@ class Meeting {
     for (int other = 0; other < size_; ++other) {
       // Those who are ahead have come to the next round: unsigned differences survive the wrap.
       for (int spins = 0; int(came_[other].rounds.load(std::memory_order_acquire) - round) < 0; ++spins) {
-        if (spins < 4096) {
+        if (spins < 1024) {
           pause();
         } else {
           sched_yield();

@@ -3,6 +3,8 @@
 `native/model.h` says how it lies in memory, `reading.h` how sequences are read, `decoding.h` how text is made.
 """
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +23,31 @@ PIECE_SECONDS = 0.02
 """How long decoding goes on before it hands over what it has: so soon can text be shown, and decoding be stopped."""
 PIECE_TOKENS = 1024
 """Most tokens a row that are handed over together."""
+PIECES_A_TRIAL = 16
+"""So often a short piece is made with the other number of threads, to see which is faster now."""
+
+
+class Pace:
+    """How many threads decoding takes: all, or one alone while other programs hold the cores and meetings take long.
+
+    What is decoded does not depend on it.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[bool, float] = {}  # a token, by whether one thread made it alone
+        self._pieces = 0
+
+    def next(self, most: int) -> tuple[int, float]:
+        """Threads for the next piece, at most so many, and the seconds that it may take."""
+        self._pieces += 1
+        alone = self._seconds.get(True, math.inf) < self._seconds.get(False, 0.0)
+        if self._pieces % PIECES_A_TRIAL == 0:
+            return (most if alone else 1), PIECE_SECONDS / 10
+        return (1 if alone else most), PIECE_SECONDS
+
+    def note(self, threads: int, seconds_a_token: float) -> None:
+        """Remember how long a token took."""
+        self._seconds[threads == 1] = seconds_a_token
 
 
 class NativePredictor:
@@ -38,7 +65,7 @@ class NativePredictor:
     def __init__(self, library: Library, cell: Any, weights: LanguageModelWeights) -> None:
         check_language_model(weights)
         self.weights, self._library = weights, library
-        self._arrays = Arrays(library, weights.embedding)
+        self._arrays, self._pace = Arrays(library, weights.embedding), Pace()
         named = [(n, getattr(layer, n)) for layer in weights.layers for n in vars(layer)]
         self._model = self._arrays.functions.Model(
             library.kernels,
@@ -131,7 +158,11 @@ class NativePredictor:
         while max_tokens is None or made < max_tokens:
             most = most if max_tokens is None else min(most, max_tokens - made)
             piece = np.empty((most, len(generators)), np.int64)
-            count, failed, highest = decoding.run(threads_of(self._library), most, PIECE_SECONDS, piece.ctypes.data)
+            threads, seconds = self._pace.next(threads_of(self._library))
+            began = time.perf_counter()
+            count, failed, highest = decoding.run(threads, most, seconds, piece.ctypes.data)
+            if made and count:  # the first piece wakes the threads
+                self._pace.note(threads, (time.perf_counter() - began) / count)
             made += count
             if count:
                 yield piece[:count]
