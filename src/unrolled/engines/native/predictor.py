@@ -23,8 +23,10 @@ PIECE_SECONDS = 0.02
 """How long decoding goes on before it hands over what it has: so soon can text be shown, and decoding be stopped."""
 PIECE_TOKENS = 1024
 """Most tokens a row that are handed over together."""
-PIECES_A_TRIAL = 16
+PIECES_A_TRIAL, PIECES_A_TRIAL_ALONE = 16, 4
 """So often a short piece is made with the other number of threads, to see which is faster now."""
+BUSY = 2.0
+"""Where all threads together take so many times as long as one alone, other programs hold the cores."""
 
 
 class Pace:
@@ -40,8 +42,8 @@ class Pace:
     def next(self, most: int) -> tuple[int, float]:
         """Threads for the next piece, at most so many, and the seconds that it may take."""
         self._pieces += 1
-        alone = self._seconds.get(True, math.inf) < self._seconds.get(False, 0.0)
-        if self._pieces % PIECES_A_TRIAL == 0:
+        alone = self._seconds.get(True, math.inf) * BUSY < self._seconds.get(False, 0.0)
+        if self._pieces % (PIECES_A_TRIAL_ALONE if alone else PIECES_A_TRIAL) == 0:
             return (most if alone else 1), PIECE_SECONDS / 10
         return (1 if alone else most), PIECE_SECONDS
 
