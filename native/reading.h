@@ -66,6 +66,24 @@ class Losses {
     for (long r = begin; r < begin + count; ++r) finish(r, losses, ranks);
   }
 
+  // The same of one row whose scores (padded) are there already, for `count` targets.
+  void run_one(const T* scores, const int64_t* targets, const long* places, long count, double* losses,
+               int64_t* ranks) {
+    store(highest_ + 0, splat(-std::numeric_limits<T>::max() / 2));
+    store(total_ + 0, Vector<T>{});
+    for (long p = 0; p < model_.panels.parts; ++p)
+      add(0, scores + model_.panels.begin(p) * W, model_.panels.size(p), model_.panels.begin(p) * W);
+    for (long i = 0; i < count; ++i) {
+      own_[0] = scores[targets[i]];
+      places_[0] = places[i];
+      Vector<T> above{};
+      for (long v = 0; ranks && v < model_.padded(); v += W)
+        above += load(scores + v) > own_[0] ? splat(T(1)) : Vector<T>{};
+      store(above_ + 0, above);
+      finish(0, losses, ranks);
+    }
+  }
+
   const long capacity;
   Scratch<T> outputs;  // (capacity, stride)
 
@@ -176,8 +194,10 @@ class Reading {
   struct Worker {
     Worker(const Model<T>& model, long rows, const ReadOperands<T>& o)
         : stack(model, rows),
+          scores(o.targets ? model.padded() : 0),
           losses(model, o.targets ? std::max(rows, kOutputBytes / (model.last().stride() * long(sizeof(T)))) : 0) {}
     Stack<T> stack;
+    Scratch<T> scores;  // of one row
     Losses<T> losses;
   };
 
@@ -237,13 +257,21 @@ class Reading {
     const T* terms[kMostBatchRows];
     for (auto [r, end] = team.share(count); r < end; ++r) stack.set(r, o_.state, sequence(begin + r));
     team.wait();
-    long live = count, waiting = 0;
+    long live = count, waiting = 0, t = 0;
     const long longest = o_.lengths[sequence(begin)], stride = model_.last().stride();
-    for (long t = 0; t < longest && (apart_ ? !is_given_up_ : steps < last_step_); ++t, ++steps) {
+    if (begins_alike(begin, count)) {
+      terms[0] = rows_of_[std::size_t(o_.inputs[start(begin)])];
+      stack.step(team, scratch, 0, 1, terms);
+      for (auto [r, end] = team.share(count); r < end; ++r)
+        if (r > 0) stack.move(0, r);
+      if (o_.targets) first_losses(team, *workers_[std::size_t(worker)], begin, count);
+      team.wait();
+      ++t, ++steps;
+    }
+    for (; t < longest && (apart_ ? !is_given_up_ : steps < last_step_); ++t, ++steps) {
       if (rank == 0) look_whether_to_stop(steps);
       while (o_.lengths[sequence(begin + live - 1)] <= t) --live;
-      for (long r = 0; r < live; ++r)
-        terms[r] = rows_of_[std::size_t(o_.inputs[starts_[std::size_t(sequence(begin + r))] + t])];
+      for (long r = 0; r < live; ++r) terms[r] = rows_of_[std::size_t(o_.inputs[start(begin + r) + t])];
       stack.step(team, scratch, t, live, terms);
       if (!o_.targets) continue;
       if (waiting + live > losses.capacity) {
@@ -253,7 +281,7 @@ class Reading {
       }
       const T* outputs = stack.outputs(t);
       for (auto [r, end] = team.share(live); r < end; ++r) {
-        const long place = starts_[std::size_t(sequence(begin + r))] + t;
+        const long place = start(begin + r) + t;
         std::copy(outputs + r * stride, outputs + (r + 1) * stride, losses.outputs + (waiting + r) * stride);
         losses.want(waiting + r, o_.targets[place], place);
       }
@@ -264,6 +292,30 @@ class Reading {
     for (auto [r, end] = team.share(o_.last_state ? count : 0); r < end; ++r)
       stack.get_state(r, o_.last_state, sequence(begin + r));
     team.wait();
+  }
+
+  // Whether so many sequences begin with the same token from zero, as lines do, that it is worth reading it once for
+  // all.
+  bool begins_alike(long begin, long count) const {
+    if (o_.state || count < kFewRows) return false;
+    for (long r = 1; r < count; ++r)
+      if (o_.inputs[start(begin + r)] != o_.inputs[start(begin)]) return false;
+    return true;
+  }
+
+  // Losses of the first targets, from the last layer's first row.
+  void first_losses(const Team& team, Worker& worker, long begin, long count) {
+    score_next<T>(team, model_, worker.stack.outputs(0), model_.last().stride(), 1, model_.output_bias, false,
+                  worker.scores);
+    team.wait();
+    if (team.rank != 0) return;
+    std::vector<int64_t> targets;
+    std::vector<long> places;
+    for (long r = 0; r < count; ++r) {
+      places.push_back(start(begin + r));
+      targets.push_back(o_.targets[places.back()]);
+    }
+    worker.losses.run_one(worker.scores, targets.data(), places.data(), count, o_.losses, o_.ranks);
   }
 
   // Once in a while, by the calling thread. Threads that share a batch have to give up after the same step: this one,
@@ -278,6 +330,7 @@ class Reading {
   }
 
   long sequence(long i) const { return order_[std::size_t(i)]; }
+  long start(long i) const { return starts_[std::size_t(sequence(i))]; }
 
   Model<T>& model_;
   const ReadOperands<T>& o_;

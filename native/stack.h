@@ -156,4 +156,20 @@ class Stack {
   std::vector<std::unique_ptr<Memory>> memories_;
 };
 
+// Scores (rows, padded) of the next token. Panels are gone through forwards and backwards in turns: what a core read
+// last is still in its cache when it begins again.
+template <class T>
+void score_next(const Team& team, const Model<T>& model, const T* outputs, long stride, long rows, const T* bias,
+                bool backwards, T* scores) {
+  constexpr long W = kLanes<T>;
+  const auto [begin, end] = team.share(model.panels.parts);
+  for (long i = begin; i < end; ++i) {
+    const long p = backwards ? end - 1 - (i - begin) : i;
+    const long v = model.panels.begin(p) * W, vectors = model.panels.size(p);
+    for (long r = 0; r < rows; ++r)
+      for (long i = 0; i < vectors; ++i) store(scores + r * model.padded() + v + i * W, load(bias + v + i * W));
+    tiles<T>(rows, vectors, outputs, stride, 1, model.panel(p), model.units(), scores + v, model.padded(), W, true);
+  }
+}
+
 }  // namespace unrolled

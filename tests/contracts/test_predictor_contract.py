@@ -133,16 +133,20 @@ def test_reading_in_pieces_is_reading_the_whole(name: str, engine: str) -> None:
     assert predictor.read(inputs, np.array([300])).losses is None
 
 
+@pytest.mark.parametrize("alike", [True, False], ids=["begin_alike", "begin_anyhow"])
 @pytest.mark.parametrize("engine", INVARIANT)
 @each_cell
-def test_bits_depend_neither_on_neighbours_nor_on_order_batch_or_threads(name: str, engine: str) -> None:
+def test_bits_depend_neither_on_neighbours_nor_on_order_batch_or_threads(name: str, engine: str, alike: bool) -> None:
     weights = make_weights(name, "float32")
     predictor = ENGINES[engine].predictor(weights)
     random = np.random.default_rng(3)
     lengths = random.integers(1, 20, 700)
     inputs, targets = draw_tokens(weights, lengths.sum(), 1), draw_tokens(weights, lengths.sum(), 2)
-    whole = predictor.read(inputs, lengths, targets=targets)
+    if alike:
+        inputs[np.cumsum(lengths) - lengths] = 3
+    whole = predictor.read(inputs, lengths, targets=targets, ranks=True)
     assert whole.losses is not None
+    assert whole.ranks is not None
     for threads, batch_size in ((1, None), (3, None), (2, 1), (1, 7), (2, 64), (2, 5000)):
         torch.set_num_threads(threads)
         again = predictor.read(inputs, lengths, targets=targets, batch_size=batch_size)
@@ -150,8 +154,9 @@ def test_bits_depend_neither_on_neighbours_nor_on_order_batch_or_threads(name: s
     ends = np.cumsum(lengths)
     for row in (0, 5, 699):
         part = slice(ends[row] - lengths[row], ends[row])
-        alone = predictor.read(inputs[part], lengths[row : row + 1], targets=targets[part])
+        alone = predictor.read(inputs[part], lengths[row : row + 1], targets=targets[part], ranks=True)
         np.testing.assert_array_equal(alone.losses, whole.losses[part])
+        np.testing.assert_array_equal(alone.ranks, whole.ranks[part])
         for layer, all_rows in zip(alone.state, whole.state, strict=True):
             for got, want in zip(layer, all_rows, strict=True):
                 np.testing.assert_array_equal(got[0], want[row])
