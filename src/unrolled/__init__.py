@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unrolled.engines import Sampling
     from unrolled.errors import UnrolledError
-    from unrolled.inference import Evaluation, LanguageModel, Score
+    from unrolled.inference import Evaluation, LanguageModel, Score, Session
     from unrolled.nn import Recurrent
     from unrolled.text.settings import TextSettings
     from unrolled.training import ModelSettings, TrainingSettings, train
@@ -30,6 +30,7 @@ _HOMES = {
     "Recurrent": "unrolled.nn",
     "Sampling": "unrolled.engines",
     "Score": "unrolled.inference",
+    "Session": "unrolled.inference",
     "TextSettings": "unrolled.text.settings",
     "TrainingSettings": "unrolled.training",
     "UnrolledError": "unrolled.errors",
@@ -43,6 +44,7 @@ __all__ = [
     "Recurrent",
     "Sampling",
     "Score",
+    "Session",
     "TextSettings",
     "TrainingSettings",
     "UnrolledError",

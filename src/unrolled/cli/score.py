@@ -1,7 +1,8 @@
 r"""Give the log-probability of each line, in nats; its end is counted, each line starts anew.
 
 Prints log-probability, perplexity and text, separated by tabs. --tokens adds a line for each token: log-probability,
-rank, surprisal in bits, token. --sort ranks the lines, the most probable first.
+rank, surprisal in bits, token. --sort ranks the lines, the most probable first. In a pipe each line is answered as soon
+as no other is waiting.
 
 Example: printf 'the cat sat\nsat cat the\n' | unrolled score novel - --sort
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unrolled.cli.console import ProgressBar, print_json, say
-from unrolled.cli.lines import read_lines
+from unrolled.cli.lines import read_chunks
 from unrolled.cli.options import EngineName
 from unrolled.text.word_rules import JOINER
 
@@ -43,20 +44,25 @@ def verb(
     from unrolled.inference.scoring import LINES_AT_ONCE
 
     model = LanguageModel.load(directory, engine=engine)
-    at_once = 1 if file == "-" and sys.stdin is not None and sys.stdin.isatty() else LINES_AT_ONCE
-    scores = model.score_stream(
-        read_lines(file),
+    chunks = model.score_chunks(
+        read_chunks(file, LINES_AT_ONCE),
         unknown=unknown,  # type: ignore[arg-type]  # refused by name where it is none of the three
         details=tokens,
         batch_size=batch,
-        lines_at_once=at_once,
     )
     with ProgressBar("scoring") as bar:
-        results = _counted(scores, bar)
+        results = _counted(_flushed(chunks), bar)
         if sort:
             results = iter(sorted(results, key=lambda score: -score.log_probability))
         for score in results:
             show(score, as_json=as_json)
+
+
+def _flushed(chunks: "Iterator[list[Score]]") -> "Iterator[Score]":
+    """The scores one by one; what was printed of some goes out before lines are waited for."""
+    for scores in chunks:
+        yield from scores
+        sys.stdout.flush()
 
 
 def _counted(scores: "Iterator[Score]", bar: ProgressBar) -> "Iterator[Score]":

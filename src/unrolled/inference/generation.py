@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.engines import Predictor, Sampling, zero_state
+from unrolled.engines import Predictor, Sampling, StackState, zero_state
 from unrolled.errors import UsageError
 from unrolled.inference.results import UnknownTokenWarning
 from unrolled.text.spelling import DecodingStream
@@ -42,6 +42,7 @@ def decode_after(
     ids: npt.NDArray[np.int64],
     indices: Sequence[int],
     *,
+    state: StackState | None = None,
     sampling: Sampling,
     seed: int | None,
     forbidden: Sequence[int],
@@ -54,6 +55,7 @@ def decode_after(
         predictor: the model.
         ids: what to read.
         indices: numbers of the continuations; a continuation depends on the seed and its own number alone.
+        state: before the ids, (1, H) for each part; None: zeros.
         sampling: how to choose.
         seed: at least 0; fresh randomness if None.
         forbidden: tokens that are never chosen.
@@ -70,7 +72,7 @@ def decode_after(
         raise UsageError(f"max_tokens is {max_tokens}: give a whole number of at least 1")
     if seed is not None and seed < 0:
         raise UsageError(f"seed is {seed}: give a whole number of at least 0")
-    state = zero_state(predictor.weights, 1)
+    state = zero_state(predictor.weights, 1) if state is None else state
     if len(ids) > 1:
         state = predictor.read(ids[:-1], np.array([len(ids) - 1]), state).state
     root = np.random.SeedSequence(seed).entropy

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,15 @@ from unrolled.inference.network import weights_from
 from unrolled.inference.results import Evaluation, Score, TokenScore, evaluation_of
 from unrolled.inference.scoring import LINES_AT_ONCE
 from unrolled.settings import check_choice
-from unrolled.text.batches import Ids, without_blank_lines
+from unrolled.text.pieces import encode_lines
 from unrolled.text.settings import UNITS
 from unrolled.text.tokenizer import Tokenizer
 
+if TYPE_CHECKING:  # what starts and answers one line does not load these
+    from unrolled.inference.session import Session
+    from unrolled.inference.suggestions import Words
+
+Ids = npt.NDArray[np.integer[Any]]
 UnknownPolicy = Literal["score", "skip", "error"]
 
 
@@ -111,14 +117,35 @@ class LanguageModel:
             UsageError: batch_size or lines_at_once below 1, unknown is none of the three, or a line has unknown tokens
                 and unknown is "error".
         """
-        for name, size in (("batch_size", batch_size), ("lines_at_once", lines_at_once)):
-            if size is not None and size < 1:
-                raise UsageError(f"{name} is {size}: give a whole number of at least 1")
-        check_choice("unknown", unknown, get_args(UnknownPolicy))
+        _check_at_least_one("lines_at_once", lines_at_once)
         remaining = iter(lines)
+        chunks = iter(lambda: list(islice(remaining, lines_at_once)), [])
+        return chain.from_iterable(self.score_chunks(chunks, unknown=unknown, details=details, batch_size=batch_size))
+
+    def score_chunks(
+        self,
+        chunks: Iterable[Sequence[str]],
+        *,
+        unknown: UnknownPolicy = "score",
+        details: bool = False,
+        batch_size: int | None = None,
+    ) -> Iterator[list[Score]]:
+        """Scores of lines that come some at a time: those of a chunk before the next one is taken.
+
+        A score does not depend on the chunk. Other arguments and errors are those of `score_stream`.
+        """
+        _check_at_least_one("batch_size", batch_size)
+        check_choice("unknown", unknown, get_args(UnknownPolicy))
+        return self._score_chunks(chunks, unknown, details, batch_size)
+
+    def _score_chunks(
+        self, chunks: Iterable[Sequence[str]], unknown: UnknownPolicy, details: bool, batch_size: int | None
+    ) -> Iterator[list[Score]]:
         number = 1
-        while chunk := list(islice(remaining, lines_at_once)):
-            sequences = [self.tokenizer.encode(line + "\n") for line in chunk]
+        for chunk in chunks:
+            if not chunk:
+                continue
+            sequences = encode_lines(self.tokenizer, chunk)
             if unknown == "error":
                 self._refuse_unknown(chunk, sequences, number)
             results = scoring.score_sequences(
@@ -128,8 +155,8 @@ class LanguageModel:
                 batch_size=batch_size,
                 ranks=details,
             )
-            for line, ids, result in zip(chunk, sequences, results, strict=True):
-                yield self._score_of(line, ids, result, skip=unknown == "skip")
+            each = zip(chunk, sequences, results, strict=True)
+            yield [self._score_of(line, ids, result, skip=unknown == "skip") for line, ids, result in each]
             number += len(chunk)
 
     def evaluate(self, text: str, *, progress: Callable[[int, int], None] | None = None) -> Evaluation:
@@ -147,6 +174,8 @@ class LanguageModel:
         text = text if text.endswith("\n") else text + "\n"
         ids: Ids = self.tokenizer.encode(text)
         if self._reads_sentences:
+            from unrolled.text.batches import without_blank_lines
+
             text, ids = without_blank_lines(text, ids, self.tokenizer.end_of_line_id)
         if not text.strip():
             raise UsageError("the text to evaluate is empty: give at least one line with a word in it")
@@ -216,6 +245,26 @@ class LanguageModel:
                 yield pieces.push(token)
         yield pieces.finish()
 
+    def session(self, *, history: int | None = None) -> "Session":
+        """A text to be fed piece by piece, from its beginning; see `Session`.
+
+        Args:
+            history: how many tokens can be taken back; None: `session.HISTORY`.
+
+        Raises:
+            UsageError: history is below 1.
+        """
+        from unrolled.inference.session import HISTORY, Session
+
+        kept = HISTORY if history is None else history
+        return Session(self.predictor, self._words, is_of_sentences=self._reads_sentences, history=kept)
+
+    @cached_property
+    def _words(self) -> "Words":
+        from unrolled.inference.suggestions import Words
+
+        return Words(self.tokenizer, lowercase=bool(self.config["text"].get("lowercase")))
+
     @property
     def _reads_sentences(self) -> bool:
         return bool(self.config["text"].get("read") == "sentences")
@@ -262,3 +311,8 @@ class LanguageModel:
                     f"line {number + offset} has tokens that the model does not know: {shown}; "
                     "choose unknown=score or unknown=skip to go on"
                 )
+
+
+def _check_at_least_one(name: str, size: int | None) -> None:
+    if size is not None and size < 1:
+        raise UsageError(f"{name} is {size}: give a whole number of at least 1")

@@ -13,7 +13,6 @@ from unrolled.text.chunks import line_chunks
 from unrolled.text.settings import TextSettings
 from unrolled.text.spelling import DecodingStream, Spelling, byte_pieces
 from unrolled.text.tokenizer_json import BYTE_LEVEL_END_OF_LINE, END_OF_LINE, Contents, read_tokenizer_json
-from unrolled.text.vocabulary import train_vocabulary
 
 if TYPE_CHECKING:
     import tokenizers
@@ -138,6 +137,8 @@ def train_tokenizer(text: str, settings: TextSettings) -> Tokenizer:
         TokenizerError: the text has lone surrogates, which no file can hold.
         UsageError: no token occurs `settings.min_count` times.
     """
+    from unrolled.text.vocabulary import train_vocabulary  # which only training loads
+
     tokenizer = Tokenizer.from_json(train_vocabulary(text, settings), settings.unit)
     if not _has_two_tokens(tokenizer, text):
         raise CorpusError(

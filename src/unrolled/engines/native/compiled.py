@@ -3,7 +3,6 @@
 from typing import Any
 
 from unrolled.cells import Cell
-from unrolled.engines.native.compiling import compile_cells
 from unrolled.engines.native.library import Library
 from unrolled.engines.native.printing import print_cell
 from unrolled.errors import EngineError
@@ -28,6 +27,8 @@ class CompiledCells:
         return self._found[cell]
 
     def _compile(self, cell: Cell) -> Any:
+        from unrolled.engines.native.compiling import compile_cells  # takes time, and most cells are built in
+
         library = self._library
         path = compile_cells([print_cell(cell)], isa=library.isa, include=library.include)
         try:

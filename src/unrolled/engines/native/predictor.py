@@ -152,9 +152,7 @@ class NativePredictor:
         )
         return self._pieces(decoding, list(generators), max_tokens)
 
-    def _pieces(
-        self, decoding: Any, generators: list[np.random.Generator], max_tokens: int | None
-    ) -> Iterator[Tokens]:
+    def _pieces(self, decoding: Any, generators: list[np.random.Generator], max_tokens: int | None) -> Iterator[Tokens]:
         """Run decoding piece by piece; the first token by itself. The generators live as long as this."""
         made, most = 0, 1
         while max_tokens is None or made < max_tokens:
