@@ -15,6 +15,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+REST_SECONDS, IDLE_SHARE, MOST_RESTS = 0.01, 0.1, 50
+"""A pause, the share of it that threads may work in one that counts as idle, and how many there are at most."""
 PRODUCT_SIZES = (1024, 2048, 3072)
 """Rows and columns of the square products from which the matrix peak is told; smaller ones do not reach it."""
 READ_BYTES = 2**29
@@ -28,6 +30,15 @@ class Quartiles(NamedTuple):
     lower: float
     median: float
     upper: float
+
+
+def rest() -> None:
+    """Wait until no thread of this process works any more: some spin on after their work, ONNX Runtime's for 40 ms."""
+    for _ in range(MOST_RESTS):
+        before = time.process_time()
+        time.sleep(REST_SECONDS)
+        if time.process_time() - before < IDLE_SHARE * REST_SECONDS:
+            return
 
 
 def quartiles(values: list[float]) -> Quartiles:

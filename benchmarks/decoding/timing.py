@@ -12,14 +12,12 @@ import torch
 
 from decoding.scorer import Ids, Scorer
 from decoding.writer import Writer
-from measuring import Quartiles, in_turns, quartiles
+from measuring import Quartiles, in_turns, quartiles, rest
 
 TURN_SECONDS = 0.02
 """A writer's turn lasts at least so long, so that what the others left in the caches is no matter."""
 WARM_TOKENS = 4
 """Tokens at the beginning of each turn that are not timed."""
-IDLE_SECONDS = 0.02
-"""Pause before each turn: threads of the others that spin after their work have gone to sleep by then."""
 TRIAL_SECONDS, TRIAL_TURNS, TRIAL_TOKENS = 0.25, 3, 8
 """How long a writer's variant is tried, in how many turns at least, and how many tokens its first turn has."""
 HOPELESS = 1.5
@@ -50,7 +48,7 @@ class Race:
 
 def turn(writer: Writer, count: int) -> float:
     """Seconds a token."""
-    time.sleep(IDLE_SECONDS)
+    rest()
     torch.set_num_threads(writer.threads)
     writer.generate(WARM_TOKENS)
     start = time.perf_counter()
@@ -111,7 +109,7 @@ def race(writers: Sequence[Writer], rounds: int | None = None) -> Race:
     tokens = [tokens_a_turn(estimate) for estimate in estimates]
     if rounds is None:
         a_round = sum(
-            IDLE_SECONDS + (count + WARM_TOKENS) * estimate for count, estimate in zip(tokens, estimates, strict=True)
+            TURN_SECONDS + (count + WARM_TOKENS) * estimate for count, estimate in zip(tokens, estimates, strict=True)
         )
         rounds = min(max(FEWEST_ROUNDS, round(ROW_SECONDS / a_round)), MOST_ROUNDS)
 
@@ -123,7 +121,7 @@ def race(writers: Sequence[Writer], rounds: int | None = None) -> Race:
 
 def scoring_turn(scorer: Scorer, sentences: Sequence[Ids]) -> float:
     """Seconds a sentence."""
-    time.sleep(IDLE_SECONDS)
+    rest()
     torch.set_num_threads(scorer.threads)
     start = time.perf_counter()
     scorer.score(sentences)

@@ -41,7 +41,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Short turns and trials, a small array to read, and torch left with the threads that it had."""
     monkeypatch.setattr(timing, "TRIAL_SECONDS", 0.0)
     monkeypatch.setattr(timing, "TURN_SECONDS", 0.001)
-    monkeypatch.setattr(timing, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "MOST_RESTS", 0)
     monkeypatch.setattr(measuring, "READ_BYTES", 2**18)
     threads = torch.get_num_threads()
     yield

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+import measuring
 import score
-from decoding import memory, pytorch_scorer, scorer, timing
+from decoding import memory, pytorch_scorer, scorer
 from decoding.agreement import check_scorers
 from decoding.model import Model, initial_weights
 from decoding.pytorch_scorer import PyTorchScorer, Variant
@@ -39,7 +40,7 @@ def weights_of(model: Model) -> Tensors:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Small batches, no pauses, and torch left with the threads that it had."""
-    monkeypatch.setattr(timing, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "MOST_RESTS", 0)
     monkeypatch.setattr(pytorch_scorer, "BATCH_SIZES", (7, 64))
     monkeypatch.setattr(pytorch_scorer, "ROWS_AT_ONCE", 50)
     threads = torch.get_num_threads()
