@@ -74,7 +74,7 @@ def test_lines_of_a_fast_pipe_come_in_full_chunks(pipe: io.FileIO) -> None:
     chunks = list(read_chunks("-", 1000))
     writer.join()
     assert list(chain.from_iterable(chunks)) == [f"line {number}" for number in range(5000)]
-    assert len(chunks) < 15, "5, unless this machine did something else for a while"
+    assert len(chunks) < 100, "5, unless this machine did something else for a while; 500 were written"
 
 
 @given(
@@ -189,9 +189,9 @@ def test_who_stops_reading_ends_it_quietly_while_the_input_stays_open(
 ) -> None:
     script = """
 set +o pipefail
-(for number in $(seq 200); do echo "the cat $number" || exit; sleep 0.05; done) 2>&- | unrolled score "$1" - | head -2
+(for number in $(seq 1200); do echo "the cat $number" || exit; sleep 0.05; done) 2>&- | unrolled score "$1" - | head -2
 """
     began = time.monotonic()
     outcome = process(script, tiny_model("word"))
     assert (outcome.status, outcome.errors, len(outcome.lines)) == (0, "", 2)
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 40
