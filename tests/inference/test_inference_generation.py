@@ -14,7 +14,7 @@ import pytest
 from unrolled import LanguageModel, Sampling, UnrolledError
 from unrolled.engines import portable
 from unrolled.errors import EngineError, UsageError
-from unrolled.inference import UnknownTokenWarning
+from unrolled.inference import UnknownTokenWarning, language_model
 
 from .by_hand import log_probabilities, tokenizer_of
 
@@ -271,3 +271,13 @@ def test_large_seeds_and_indices_are_seeds_of_their_own(tiny_model: Callable[[st
             yield "".join(model.stream("a", max_tokens=30, seed=2**power, index=index))
 
     assert len(set(texts())) == 5
+
+
+def test_many_continuations_are_made_some_at_a_time(
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LanguageModel.load(tiny_model("sentences"))
+    together = model.generate("the cat", count=7, max_tokens=12, seed=5)
+    monkeypatch.setattr(language_model, "ROWS_AT_ONCE", 3)
+    assert model.generate("the cat", count=7, max_tokens=12, seed=5) == together
+    assert len({len(text) for text in together}) > 1, "they end at different lengths"

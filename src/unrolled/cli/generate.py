@@ -39,11 +39,13 @@ def verb(
     sampling = Sampling(temperature, top_k, top_p, greedy)
     model = LanguageModel.load(directory, engine=engine)
     seed = secrets.randbits(32) if seed is None else seed
+    if as_json:  # nobody watches: side by side
+        texts = model.continuations(prompt, count=count, max_tokens=max_tokens, sampling=sampling, seed=seed)
+        for index, text in enumerate(texts):
+            print_json({"prompt": prompt, "text": text, "seed": seed, "index": index})
+        return
     for index in range(count):
         pieces = model.stream(prompt, max_tokens=max_tokens, sampling=sampling, seed=seed, index=index)
-        if as_json:
-            print_json({"prompt": prompt, "text": prompt + "".join(pieces), "seed": seed, "index": index})
-            continue
         if index > 0:
             print("---")
         ends = "\n"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # what starts and answers one line does not load these
     from unrolled.inference.suggestions import Words
 
 Ids = npt.NDArray[np.integer[Any]]
+ROWS_AT_ONCE = 64
+"""Continuations of a prompt that are made side by side."""
 UnknownPolicy = Literal["score", "skip", "error"]
 
 
@@ -198,7 +200,19 @@ class LanguageModel:
         sampling: Sampling | None = None,
         seed: int | None = None,
     ) -> list[str]:
-        """Continue a prompt `count` times, as a batch.
+        """Continue a prompt `count` times; see `continuations`, which gives the same one by one."""
+        return list(self.continuations(prompt, count=count, max_tokens=max_tokens, sampling=sampling, seed=seed))
+
+    def continuations(
+        self,
+        prompt: str = "",
+        *,
+        count: int = 1,
+        max_tokens: int = 200,
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """Continue a prompt `count` times, side by side in batches of ROWS_AT_ONCE.
 
         Args:
             prompt: text to go on from; empty starts as at the start of a line.
@@ -207,7 +221,7 @@ class LanguageModel:
             sampling: temperature, top-k, top-p or greedy; plain sampling if None.
             seed: continuation number i is the same for the same seed, whatever `count`; fresh randomness if None.
 
-        Returns:
+        Yields:
             The prompt with its continuation, `count` times.
 
         Raises:
@@ -215,15 +229,15 @@ class LanguageModel:
         """
         if count < 1:
             raise UsageError(f"count is {count}: give a whole number of at least 1")
-        tokens: list[list[int]] = [[] for _ in range(count)]
-        for piece in self._decode(prompt, range(count), sampling, seed, max_tokens):
-            for made, column in zip(tokens, piece.T.tolist(), strict=True):
-                made.extend(token for token in column if token >= 0)
-        texts = []
-        for row in tokens:
-            pieces = generation.text_after(self.tokenizer, prompt)
-            texts.append(prompt + "".join(pieces.push(token) for token in row) + pieces.finish())
-        return texts
+        for start in range(0, count, ROWS_AT_ONCE):
+            indices = range(start, min(count, start + ROWS_AT_ONCE))
+            tokens: list[list[int]] = [[] for _ in indices]
+            for piece in self._decode(prompt, indices, sampling, seed, max_tokens):
+                for made, column in zip(tokens, piece.T.tolist(), strict=True):
+                    made.extend(token for token in column if token >= 0)
+            for row in tokens:
+                pieces = generation.text_after(self.tokenizer, prompt)
+                yield prompt + "".join(pieces.push(token) for token in row) + pieces.finish()
 
     def stream(
         self,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from unrolled.engines import Predictor
 
 Ids = npt.NDArray[np.integer]
-LINES_AT_ONCE = 4096
+LINES_AT_ONCE = 2048
 """Lines that are read together, so that any number of them can stream through."""
 WINDOW = 2048
 """Tokens of one sequence that are read at once, so that memory does not grow with its length."""
