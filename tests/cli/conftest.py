@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ Call = Callable[..., Outcome]
 def unrolled(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run a command line in this process, with `stdin` bytes as standard input."""
     from unrolled.cli.app import run
+
+    # Commands tell their time from the start of their process, which here is that of all tests.
+    monkeypatch.setattr("unrolled.cli.train.STARTED", time.perf_counter())
 
     def call(*arguments: object, stdin: bytes = b"") -> Outcome:
         monkeypatch.setattr(sys, "argv", [str(PROGRAM)])
