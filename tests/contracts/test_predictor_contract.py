@@ -13,7 +13,7 @@ import torch
 from unrolled import reference
 from unrolled.engines import LanguageModelWeights, Sampling, StackState
 from unrolled.engines.native import predictor as native
-from unrolled.errors import EngineError
+from unrolled.errors import EngineError, ShapeError
 
 from .contract_cases import CELLS, ENGINES, TOLERANCE, each_dtype, each_engine
 from .test_decode_contract import make_weights
@@ -283,3 +283,17 @@ def test_a_predictor_can_be_used_after_decoding_was_given_up(engine: str) -> Non
     pieces = list(islice(begin(), 3))
     np.testing.assert_array_equal(pieces[0], first)
     assert predictor.read(np.array([1, 2]), np.array([2])).state[0][0].shape == (1, 4)
+
+
+@pytest.mark.parametrize("options", [{"forbidden": [11]}, {"forbidden": [3, -1]}, {"stop": 11}], ids=str)
+@each_engine
+def test_tokens_outside_the_vocabulary_are_refused(engine: str, options: dict[str, Any]) -> None:
+    weights = make_weights("tanh")
+    with pytest.raises(ShapeError, match=r"reach from -?\d+ to \d+: each must be 0 to 10"):
+        ENGINES[engine].predictor(weights).decode(
+            draw_state(weights, 1),
+            np.array([1]),
+            sampling=Sampling(),
+            generators=[np.random.default_rng(1)],
+            **options,
+        )

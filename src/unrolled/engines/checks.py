@@ -151,6 +151,19 @@ def check_rows(
         _check_tokens("tokens", tokens, (rows or 0,), len(weights.embedding))
 
 
+def check_choices(weights: LanguageModelWeights, forbidden: Sequence[int], stop: int | None) -> None:
+    """Hold the tokens that `decode` never chooses, and the one that it ends with, against the vocabulary.
+
+    Raises:
+        ShapeError: one is not in it.
+    """
+    last = len(weights.embedding) - 1
+    if len(forbidden):
+        _check_integers("forbidden", np.asarray(forbidden), (len(forbidden),), 0, last)
+    if stop is not None:
+        _check_integers("stop", np.asarray([stop]), (1,), 0, last)
+
+
 def check_read(
     weights: LanguageModelWeights, inputs: Tokens, lengths: Tokens, state: StackState | None, targets: Tokens | None
 ) -> None:

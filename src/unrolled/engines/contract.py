@@ -301,6 +301,6 @@ class Predictor(Protocol):
             max_tokens: most tokens a row; None: without end.
 
         Raises:
-            ShapeError: operands do not fit together.
+            ShapeError: operands do not fit together, or a token is not in the vocabulary.
             EngineError: a row leaves no token to choose, because all are forbidden or its scores are not numbers.
         """

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.engines.arrays import log_softmax
-from unrolled.engines.checks import check_language_model, check_read, check_rows
+from unrolled.engines.checks import check_choices, check_language_model, check_read, check_rows
 from unrolled.engines.contract import (
     Doubles,
     Engine,
@@ -161,6 +161,7 @@ class PlainPredictor:
     ) -> Iterator[Tokens]:
         """Step, choose, yield, one token at a time; see `contract.Predictor.decode`."""
         check_rows(self.weights, state, len(generators), tokens)
+        check_choices(self.weights, forbidden, stop)
         return self._decode(state, tokens, sampling, list(generators), forbidden, stop, max_tokens)
 
     def _decode(

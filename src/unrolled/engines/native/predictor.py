@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.engines.arrays import log_softmax
-from unrolled.engines.checks import check_language_model, check_read, check_rows
+from unrolled.engines.checks import check_choices, check_language_model, check_read, check_rows
 from unrolled.engines.contract import Doubles, LanguageModelWeights, Reading, StackState, Tokens
 from unrolled.engines.native.arrays import Arrays, address, addresses, threads_of
 from unrolled.engines.native.library import Library
@@ -137,12 +137,13 @@ class NativePredictor:
     ) -> Iterator[Tokens]:
         """A loop in C++, left whenever there is something to show; see `contract.Predictor.decode`."""
         check_rows(self.weights, state, len(generators), tokens)
+        check_choices(self.weights, forbidden, stop)
         state = _dense(state)
         decoding = self._arrays.functions.Decoding(
             self._model,
             _flat(state),
             [int(token) for token in tokens],
-            [int(token) % len(self.weights.embedding) for token in forbidden],
+            [int(token) for token in forbidden],
             -1 if stop is None else stop,
             sampling.temperature,
             sampling.top_k,
