@@ -32,7 +32,7 @@ class Chooser {
     Vector<T> highest = splat(-std::numeric_limits<T>::infinity()), odd{};
     for (long i = begin; i < end; i += W) {
       const Vector<T> score = load(scores + i);
-      highest = score > highest ? score : highest;
+      highest = maximum(score, highest);
       odd = score == score ? odd : score;
     }
     T result = highest[0];
@@ -132,17 +132,10 @@ class Chooser {
   void find_candidates(const T* values, T least, const T* scores) {
     best_.clear();
     for (long i = 0; i < padded_; i += W) {
-      if (!any_from(load(values + i), least)) continue;
+      if (!any(load(values + i) >= splat(least))) continue;
       for (long token = i; token < i + W; ++token)
         if (values[token] >= least) best_.push_back({scores[token], token});
     }
-  }
-
-  static bool any_from(Vector<T> values, T least) {
-    const auto from = values >= splat(least);
-    bool any = false;
-    for (long lane = 0; lane < W; ++lane) any |= from[lane] != 0;
-    return any;
   }
 
   // best_: the top_k best, the worst of them last.
@@ -152,8 +145,7 @@ class Chooser {
     highs_.clear();
     for (long start = 0; start < padded_; start += kBlock) {
       Vector<T> high = load(scores + start);
-      for (long i = start + W; i < std::min(padded_, start + kBlock); i += W)
-        high = load(scores + i) > high ? load(scores + i) : high;
+      for (long i = start + W; i < std::min(padded_, start + kBlock); i += W) high = maximum(load(scores + i), high);
       for (long lane = 0; lane < W; ++lane) highs_.push_back(high[lane]);
     }
     T least = -std::numeric_limits<T>::infinity();

@@ -14,11 +14,6 @@
 
 namespace unrolled {
 
-template <class V>
-inline V maximum(V a, V b) {
-  return a > b ? a : b;
-}
-
 constexpr long kScoreBytes = long(20) << 20;  // of the scores that are there at once: a good part of the last cache
 constexpr long kInputBytes = long(1) << 20;   // of the inputs of these rows, for vocabularies smaller than that
 constexpr long kFewestRows = 192;

@@ -11,7 +11,7 @@ class Stack {
  public:
   static constexpr long W = kLanes<T>;
 
-  Stack(const Model<T>& model, long capacity) : model_(model), capacity_(capacity) {
+  Stack(const Model<T>& model, long capacity) : model_(model) {
     for (const auto& layer : model.layers) memories_.push_back(std::make_unique<Memory>(*layer, capacity));
   }
 
@@ -152,7 +152,6 @@ class Stack {
   }
 
   const Model<T>& model_;
-  const long capacity_;
   std::vector<std::unique_ptr<Memory>> memories_;
 };
 

@@ -56,6 +56,19 @@ inline Vector<T> splat(T value) {
   return value - Vector<T>{};
 }
 
+template <class V>
+inline V maximum(V a, V b) {
+  return a > b ? a : b;
+}
+
+// Whether a comparison of two vectors holds in any lane.
+template <class Mask>
+inline bool any(Mask holds) {
+  bool any = false;
+  for (int lane = 0; lane < int(sizeof(Mask) / sizeof(holds[0])); ++lane) any |= holds[lane] != 0;
+  return any;
+}
+
 // Turn a square of vectors, so that row i becomes lane i: blocks off the diagonal change places, halves first.
 template <class V, int Half, int... Lane>
 inline void swap_blocks(V& a, V& b, std::integer_sequence<int, Lane...>) {
