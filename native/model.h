@@ -14,6 +14,8 @@
 
 namespace unrolled {
 
+constexpr long kFarBytes = long(16) << 20;  // of weights that a token reads, past which they come from memory
+
 // One layer: the terms of a block of units begin as `start`, to which the products of weights with input and state are
 // added.
 template <class T>
@@ -66,7 +68,8 @@ struct PackedLayer {
   long inputs, units, blocks, early, slots;
   Strips<T> inward, recurrent, late;
   Scratch<T> weight_in, weight_recurrent, weight_late;
-  Scratch<T> start;  // [block][slot][lane]
+  Scratch<T> start;     // [block][slot][lane]
+  bool is_far = false;  // whether the weights come from memory at every step
 
  private:
   void add_bias(const T* bias, long slot) {
@@ -89,10 +92,11 @@ struct LayerScratch {
 // `block_size` numbers after the last; gate k of the strips stands k vectors after the beginning of a row.
 template <class T>
 void multiply(const Strips<T>& strips, long group, long rows, const T* operand, long stride, long depth,
-              const T* packed, T* to, long row_size, long block_size, bool add) {
+              const T* packed, T* to, long row_size, long block_size, bool add, bool is_far) {
   for (long strip = 0; strip < strips.strips(); ++strip)
     tiles<T>(rows, strips.vectors(group, strip), operand, stride, 1, packed + strips.offset(group, strip, depth), depth,
-             to + strips.first_gate(strip) * kLanes<T>, row_size, strips.across_blocks ? block_size : kLanes<T>, add);
+             to + strips.first_gate(strip) * kLanes<T>, row_size, strips.across_blocks ? block_size : kLanes<T>, add,
+             is_far);
 }
 
 // The terms of blocks [first, first + count) before the state has its say: start, and the products with the input.
@@ -106,11 +110,11 @@ void begin_terms(const PackedLayer<T>& layer, LayerScratch<T>& scratch, long fir
     long group = 0;
     while (layer.inward.groups.begin(group) < first) ++group;
     multiply<T>(layer.inward, group, rows, inputs, stride, layer.inputs, layer.weight_in, scratch.products, gates * W,
-                size, false);
+                size, false, layer.is_far);
   } else {
     for (long i = 0; i < count; ++i)
       multiply<T>(layer.inward, first + i, rows, inputs, stride, layer.inputs, layer.weight_in,
-                  scratch.products + i * size, gates * W, size, false);
+                  scratch.products + i * size, gates * W, size, false, layer.is_far);
   }
   for (long i = 0; i < count; ++i) {
     const T *start = layer.start + (first + i) * layer.slots * W, *product = scratch.products + i * size;
@@ -150,6 +154,8 @@ class Model {
     std::copy(o.output_bias, o.output_bias + vocabulary, output_bias + 0);
     for (const auto& layer : layers) products += layer->products();
     products += vocabulary * units();
+    is_far = products * long(sizeof(T)) > kFarBytes;
+    for (const auto& layer : layers) layer->is_far = is_far;
     table_rows_ = std::min(vocabulary, o.table_bytes / (first().row_numbers() * long(sizeof(T))));
     if (table_rows_ > 0) {
       void* table = mmap(nullptr, table_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -214,6 +220,7 @@ class Model {
   const Cut panels;                       // of the vocabulary, in vectors
   Scratch<T> output_weight, output_bias;  // bias: -inf past the vocabulary
   long products = 0;                      // multiplications a token
+  bool is_far = false;                    // as in PackedLayer
 
  private:
   std::size_t table_bytes() const { return std::size_t(table_rows_ * first().row_numbers()) * sizeof(T); }

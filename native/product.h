@@ -34,8 +34,9 @@ struct Cut {
   long size(long part) const { return least + (part < more); }
 };
 
-// c[r][v] = (add ? c[r][v] : 0) + sum over k of a[r, k] panel[k][v]
-template <class T, int R, int V>
+// c[r][v] = (add ? c[r][v] : 0) + sum over k of a[r, k] panel[k][v]; what stands `Ahead` bytes further on in the panel
+// is asked for in time.
+template <class T, int R, int V, int Ahead = 0>
 void tile(const T* a, long a_row, long a_step, const T* panel, long panel_step, long depth, T* c, long c_row,
           long c_vector, bool add) {
   constexpr int W = kLanes<T>;
@@ -47,7 +48,10 @@ void tile(const T* a, long a_row, long a_step, const T* panel, long panel_step, 
   for (long k = 0; k < depth; ++k) {
     Vector<T> b[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) b[v] = load(panel + v * W);
+    for (int v = 0; v < V; ++v) {
+      if constexpr (Ahead > 0) __builtin_prefetch(panel + v * W + Ahead / int(sizeof(T)));
+      b[v] = load(panel + v * W);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const Vector<T> one = splat(a[r * a_row]);
@@ -87,10 +91,25 @@ Tile<T> tile_for(long rows, long vectors) {
   return nullptr;
 }
 
-// Tiles over any number of rows, cut as even as can be.
+// For one row along panels that come from memory: so far ahead they are asked for, which a core does not do by itself.
+constexpr int kAhead = 4096;
+
+template <class T>
+Tile<T> far_tile_for(long vectors) {
+  if (vectors == 1) return tile<T, 1, 1, kAhead>;
+  if (vectors == 2) return tile<T, 1, 2, kAhead>;
+  if (vectors == 3) return tile<T, 1, 3, kAhead>;
+  return tile<T, 1, 4, kAhead>;
+}
+
+// Tiles over any number of rows, cut as even as can be. is_far: the panel is in no cache.
 template <class T>
 void tiles(long rows, long vectors, const T* a, long a_row, long a_step, const T* panel, long depth, T* c, long c_row,
-           long c_vector, bool add) {
+           long c_vector, bool add, bool is_far = false) {
+  if (rows == 1 && is_far) {
+    far_tile_for<T>(vectors)(a, a_row, a_step, panel, vectors * kLanes<T>, depth, c, c_row, c_vector, add);
+    return;
+  }
   const Cut cut(rows, most_rows(int(vectors)));
   for (long part = 0; part < cut.parts; ++part) {
     const long r = cut.begin(part);

@@ -117,7 +117,7 @@ class Stack {
     }
     const T* before = memory.outputs[number & 1] + row * layer.stride();
     multiply<T>(layer.recurrent, group, rows, before, layer.stride(), layer.units, layer.weight_recurrent, terms, size,
-                block_size, true);
+                block_size, true, layer.is_far);
     for (long block = 0; block < count; ++block) {
       if (layer.cell.late)
         make_late_operand(memory, scratch, first + block, row, rows, terms + block * block_size);
@@ -138,7 +138,7 @@ class Stack {
     const long size = layer.slots * W, block_size = memory.capacity * size;
     T* terms = memory.late_terms + (first * memory.capacity + row) * size;
     multiply<T>(layer.late, group, rows, memory.late_operand + row * layer.stride(), layer.stride(), layer.units,
-                layer.weight_late, terms + layer.early * W, size, block_size, true);
+                layer.weight_late, terms + layer.early * W, size, block_size, true, layer.is_far);
     for (long block = 0; block < count; ++block)
       advance(memory, scratch, number, first + block, row, rows, terms + block * block_size);
   }
@@ -167,7 +167,8 @@ void score_next(const Team& team, const Model<T>& model, const T* outputs, long 
     const long v = model.panels.begin(p) * W, vectors = model.panels.size(p);
     for (long r = 0; r < rows; ++r)
       for (long i = 0; i < vectors; ++i) store(scores + r * model.padded() + v + i * W, load(bias + v + i * W));
-    tiles<T>(rows, vectors, outputs, stride, 1, model.panel(p), model.units(), scores + v, model.padded(), W, true);
+    tiles<T>(rows, vectors, outputs, stride, 1, model.panel(p), model.units(), scores + v, model.padded(), W, true,
+             model.is_far);
   }
 }
 
