@@ -1,10 +1,11 @@
-"""Measure how good and how fast the models are that `unrolled train` makes in a few minutes.
+"""Measure how good the models are that `unrolled train` makes in a given time, and how fast they then are.
 
-Trains a character model and a word model as a person would, by the command line, and evaluates each on its held-out
-parts; then each cell for a minute, which is where the default cells come from; then the demonstration's training, and
-how long short commands take. Writes benchmarks/results/language_models.json with commands, machine and commit.
+Runs are grouped: "recipe" trains as a person would, by the command line with --minutes; "classic" trains two well-known
+networks on the same words and time; "elsewhere" holds the recipe against plain settings on --texts; "cells" tries each
+cell for a minute; "demonstration" is what `unrolled demo` trains. Each run is evaluated on its held-out parts. Writes
+benchmarks/results/language_models.json, group by group, with commands, machine and commit.
 
-Example: .venv/bin/python benchmarks/language_models.py ../shared/data
+Example: .venv/bin/python benchmarks/language_models.py recipe classic --data ../shared/data
 """
 
 import argparse
@@ -14,38 +15,88 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from measuring import RESULTS, commit, machine, store
 
 CHARACTERS = "shakespeare.txt --unit char"
-WORDS = "war-and-peace.txt --unit word --split 90/5/5"
-RUNS = (
-    *(f"{CHARACTERS} --minutes 3 --seed {seed}" for seed in (1, 2, 3)),
-    f"{WORDS} --minutes 3",
-    *(f"{text} --minutes 1 --cell {cell}" for text in (CHARACTERS, WORDS) for cell in ("lstm", "gru", "tanh")),
-    ":embedded: --min-count 2 --tied --dropout 0.5 --minutes 1.5",
+WORDS = "war-and-peace.txt --unit word --vocabulary-size 10000 --split 90/5/5"
+PLAIN = "--layers 1 --no-tied --dropout 0 --weight-drop 0 --learning-rate 0.01"
+"""What the settings are without a plan, beside cell and sizes."""
+PLAIN_SIZES = {"word": "--hidden 200 --batch 16 --window 32", "char": "--hidden 256 --batch 32 --window 64"}
+CLASSIC = (
+    "--cell lstm --hidden 200 --layers 2 --no-tied --batch 20 --window 20 --initial-range 0.1 --forget-bias 0 "
+    "--weight-drop 0 --optimizer sgd --learning-rate 20 --clip 0.25 --warm-up 0 --schedule halving --hold 0.30769231"
 )
+"""The small network of Zaremba et al., arXiv:1409.2329, with their schedule stretched over the time (reproduce.py)."""
+GROUPS = {
+    "recipe": (f"{CHARACTERS} --minutes 3", f"{CHARACTERS} --minutes 15", f"{WORDS} --minutes 15"),
+    "classic": (
+        f"{WORDS} --minutes 15 {CLASSIC} --dropout 0",
+        f"{WORDS} --minutes 15 {CLASSIC} --dropout 0.25 --no-locked",
+    ),
+    "cells": tuple(
+        f"{text} --minutes 1 --cell {cell} {PLAIN} {PLAIN_SIZES[unit]}"
+        for unit, text in (("char", CHARACTERS), ("word", WORDS))
+        for cell in ("lstm", "gru", "tanh")
+    ),
+    "demonstration": (":embedded: --min-count 2 --minutes 1.5",),
+}
+ELSEWHERE_MINUTES = 3
+STORED = RESULTS / "language_models.json"
 
 
 def main() -> None:
     """Parse, run, store, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with shakespeare.txt and war-and-peace.txt")
+    parser.add_argument("groups", nargs="+", choices=[*GROUPS, "elsewhere"])
+    parser.add_argument("--data", type=Path, default=Path(), help="folder with shakespeare.txt and war-and-peace.txt")
+    parser.add_argument("--texts", nargs="*", default=[], help='of "elsewhere": files, folders or :embedded:')
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     arguments = parser.parse_args()
-    record: dict[str, Any] = {"machine": machine(), "commit": commit(), "rows": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for number, options in enumerate(RUNS):
-            record["rows"].append(measure(arguments.data, options, Path(folder) / str(number)))
-        last = Path(folder) / str(len(RUNS) - 1)
-        record["seconds_of_short_commands"] = {
-            "unrolled --help": seconds_of("--help"),
-            "unrolled score MODEL LINE, the demonstration's model": seconds_of("score", str(last), str(one_line(last))),
-        }
-    store(RESULTS / "language_models.json", record)
-    print(json.dumps(record) if arguments.json else "\n".join(str(row) for row in record["rows"]))
+    groups = GROUPS | {"elsewhere": elsewhere(arguments.texts)}
+    record = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
+    for group in arguments.groups:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = [
+                measure(arguments.data, options, Path(folder) / str(number))
+                for number, options in enumerate(groups[group])
+            ]
+            record[group] = {"machine": machine(), "commit": commit(), "rows": rows}
+            if group == "demonstration":
+                record[group]["seconds_of_short_commands"] = short_commands(Path(folder) / "0")
+        store(STORED, record)
+        for row in rows:
+            print(json.dumps(row) if arguments.json else summary(row), flush=True)
+
+
+def elsewhere(texts: Sequence[str]) -> tuple[str, ...]:
+    """The recipe and plain settings, words and characters, on other texts."""
+    return tuple(
+        f"{text} --unit {unit} --minutes {ELSEWHERE_MINUTES}{how}"
+        for text in texts
+        for unit in ("word", "char")
+        for how in ("", f" {PLAIN} {PLAIN_SIZES[unit]}")
+    )
+
+
+def short_commands(directory: Path) -> dict[str, dict[str, float]]:
+    """How long commands take that hardly do anything."""
+    return {
+        "unrolled --help": seconds_of("--help"),
+        "unrolled score MODEL LINE": seconds_of("score", str(directory), str(one_line(directory))),
+    }
+
+
+def summary(row: dict[str, Any]) -> str:
+    """One run in a line."""
+    parts = ", ".join(
+        f"{part} {result['nats_per_token']:.4f} nats, perplexity {result['perplexity']:.2f}"
+        for part, result in row["evaluations"].items()
+    )
+    return f"{row['seconds']:7.1f} s  {parts}  {row['command']}"
 
 
 def measure(data: Path, options: str, out: Path) -> dict[str, Any]:
@@ -53,7 +104,7 @@ def measure(data: Path, options: str, out: Path) -> dict[str, Any]:
     text, *words = options.split()
     start = time.perf_counter()
     unrolled("train", text if text == ":embedded:" else str(data / text), *words, "--out", str(out))
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start  # of the whole command
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     parts = [part for part in config["data"]["parts"] if part != "train"]
     evaluations = {part: json.loads(unrolled("evaluate", str(out), "--part", part, "--json")) for part in parts}

@@ -139,9 +139,14 @@ def run_on_terminal(typed: Typed) -> None:
 def train_small_model(folder: str, epochs: float | None) -> None:
     """A model of the English of Python's language reference."""
     print("training a small model first" + ("" if epochs else ", for 20 seconds"), file=sys.stderr)
-    text, model = unrolled.TextSettings(min_count=2), unrolled.ModelSettings(hidden=128, tied=True, dropout=0.3)
-    training = unrolled.TrainingSettings(epochs=epochs, minutes=None if epochs else 1 / 3)
-    unrolled.train(":embedded:", folder, text=text, model=model, training=training)
+    unrolled.train(
+        ":embedded:",
+        folder,
+        text=unrolled.TextSettings(min_count=2),
+        model=unrolled.ModelSettings(hidden=128, tied=True),
+        training=unrolled.TrainingSettings(epochs=epochs, minutes=None if epochs else 1 / 3),
+        regularization=unrolled.Regularization(dropout=0.3),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

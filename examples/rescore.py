@@ -123,8 +123,14 @@ def demonstrate(epochs: float | None) -> tuple[Lists, Features, dict[str, str]]:
         corpus, directory = Path(folder, "seen.txt"), Path(folder, "model")
         corpus.write_text("\n".join(seen), encoding="utf-8")
         training = unrolled.TrainingSettings(epochs=epochs, minutes=None if epochs else 0.5)
-        model = unrolled.ModelSettings(tied=True, dropout=0.4)
-        unrolled.train(corpus, directory, text=unrolled.TextSettings(min_count=2), model=model, training=training)
+        unrolled.train(
+            corpus,
+            directory,
+            text=unrolled.TextSettings(min_count=2),
+            model=unrolled.ModelSettings(tied=True),
+            training=training,
+            regularization=unrolled.Regularization(dropout=0.4),
+        )
         lists = {name: mishear(sentence, alike, choose) for name, sentence in said.items()}
         return lists, score(unrolled.LanguageModel.load(directory), lists), said
 

@@ -6,9 +6,10 @@ from steps.task import CLIP, RATE, Task, Tensors, TrainingStep
 from unrolled.models import LanguageModelNetwork
 from unrolled.text.batches import Batch
 from unrolled.training import optimizers
-from unrolled.training.loop import Trained, train_step
+from unrolled.training.loop import Limits, Trained, train_step
 
 CPU = torch.device("cpu")
+LIMITS = Limits(CLIP)
 
 
 class Ours(TrainingStep):
@@ -29,7 +30,7 @@ class Ours(TrainingStep):
 
     def step(self, ready: Batch) -> None:
         state = None if self._last is None else self._last.state
-        self._last = train_step(self.network, self._optimizer, ready, state, rate=RATE, clip=CLIP, device=CPU)
+        self._last = train_step(self.network, self._optimizer, ready, state, rate=RATE, limits=LIMITS, device=CPU)
 
     def loss(self) -> float:
         assert self._last is not None, "no step yet"

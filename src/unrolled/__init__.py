@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unrolled.engines import Sampling
     from unrolled.errors import UnrolledError
     from unrolled.inference import Evaluation, LanguageModel, Score, Session
-    from unrolled.nn import Recurrent
+    from unrolled.nn import Recurrent, Regularization
     from unrolled.text.settings import TextSettings
     from unrolled.training import ModelSettings, TrainingSettings, train
     from unrolled.version import VERSION as __version__  # noqa: N811
@@ -28,6 +28,7 @@ _HOMES = {
     "LanguageModel": "unrolled.inference",
     "ModelSettings": "unrolled.training",
     "Recurrent": "unrolled.nn",
+    "Regularization": "unrolled.nn",
     "Sampling": "unrolled.engines",
     "Score": "unrolled.inference",
     "Session": "unrolled.inference",
@@ -42,6 +43,7 @@ __all__ = [
     "LanguageModel",
     "ModelSettings",
     "Recurrent",
+    "Regularization",
     "Sampling",
     "Score",
     "Session",

@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -97,3 +99,15 @@ def corpus(tmp_path: Path, tiny_text: str) -> Path:
 
 SMALL: tuple[Any, ...] = ("--hidden", 6, "--batch", 8, "--window", 16, "--threads", 1)
 """Options that make training quick."""
+
+
+def weights_of(out: Path) -> bytes:
+    return (out / "model.safetensors").read_bytes()
+
+
+def printed(outcome: Outcome, before: str) -> list[str]:
+    """The words of the `unrolled` command that follows `before` on a line of its own."""
+    (line,) = re.findall(rf"^{before} with (.*)$", outcome.errors, re.MULTILINE)
+    program, *words = shlex.split(line)
+    assert Path(program).name == "unrolled"
+    return words

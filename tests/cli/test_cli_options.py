@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from unrolled import cells, engines
 from unrolled.cli.options import EngineName, with_settings
 from unrolled.errors import UsageError
+from unrolled.nn.initialization import NAMES as INITIALIZATIONS
+from unrolled.nn.regularization import Regularization
 from unrolled.settings import options_of
 from unrolled.text.settings import ERRORS, READINGS, UNITS, TextSettings
-from unrolled.training.settings import OPTIMIZERS, ModelSettings, TrainingSettings
+from unrolled.training.settings import AVERAGES, OPTIMIZERS, SCHEDULES, ModelSettings, TrainingSettings
 
 from .conftest import Call
 
-Parsed = tuple[TextSettings, ModelSettings, TrainingSettings]
+Parsed = tuple[TextSettings, ModelSettings, Regularization, TrainingSettings]
 
 
 @cache
@@ -34,10 +36,11 @@ def command() -> tuple[Any, list[Parsed]]:
         *,
         text: TextSettings,
         model: ModelSettings,
+        regularization: Regularization,
         training: TrainingSettings,
     ) -> None:
         assert name == "name"
-        found.append((text, model, training))
+        found.append((text, model, regularization, training))
 
     app = typer.Typer(add_completion=False)
     app.command()(verb)
@@ -53,6 +56,8 @@ def parse(words: list[str]) -> Parsed:
 
 SIZES = st.integers(1, 10**6)
 POSITIVE = st.floats(1e-300, 1e300)
+SHARES = st.none() | st.floats(0, 1, exclude_max=True)
+FACTORS = st.none() | st.just(0.0) | POSITIVE
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 VALUES: dict[type, dict[str, st.SearchStrategy[Any]]] = {
@@ -69,21 +74,43 @@ VALUES: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "split": st.none() | st.sampled_from(["80/20", "90/5/5", "33.5/66.5"]),
     },
     ModelSettings: {
-        "cell": st.sampled_from(cells.names()),
+        "cell": st.none() | st.sampled_from(cells.names()),
         "hidden": st.none() | SIZES,
         "embedding": st.none() | SIZES,
-        "layers": SIZES,
-        "tied": st.booleans(),
-        "dropout": st.floats(0, 1, exclude_max=True),
+        "layers": st.none() | SIZES,
+        "tied": st.none() | st.booleans(),
+        "most_parameters": st.none() | SIZES,
+        "initialization": st.sampled_from(INITIALIZATIONS),
+        "initial_range": st.none() | POSITIVE,
+        "forget_bias": st.floats(-1e300, 1e300),
+    },
+    Regularization: {
+        "dropout": SHARES,
+        "dropout_input": SHARES,
+        "dropout_between": SHARES,
+        "dropout_output": SHARES,
+        "dropout_embedding": SHARES,
+        "locked": st.booleans(),
+        "weight_drop": SHARES,
+        "activation": FACTORS,
+        "temporal_activation": FACTORS,
+        "signal_norm": FACTORS,
     },
     TrainingSettings: {
         "epochs": st.none() | POSITIVE,
         "minutes": st.none() | POSITIVE,
         "batch": st.none() | SIZES,
         "window": st.none() | SIZES,
+        "random_windows": st.booleans(),
         "optimizer": st.sampled_from(tuple(OPTIMIZERS)),
         "learning_rate": st.none() | POSITIVE,
+        "schedule": st.sampled_from(SCHEDULES),
+        "warm_up": st.just(0) | SIZES,
+        "hold": st.floats(0, 1, exclude_max=True),
+        "weight_decay": st.just(0.0) | POSITIVE,
+        "average": st.sampled_from(AVERAGES),
         "clip": st.just(0.0) | POSITIVE,
+        "clip_value": st.just(0.0) | POSITIVE,
         "engine": st.sampled_from(("auto", *engines.names())),
         "device": NAMES,
         "threads": st.none() | SIZES,
@@ -117,13 +144,15 @@ def test_each_field_comes_back_from_the_command_line(group: type, data: st.DataO
     st.fixed_dictionaries({n: v for n, v in VALUES[ModelSettings].items() if n != "tied"}).map(
         lambda options: ModelSettings(**options)
     ),
+    st.fixed_dictionaries(VALUES[Regularization]).map(lambda options: Regularization(**options)),
     NAMES,
 )
-def test_all_together_come_back_too(model: ModelSettings, name: str) -> None:
+def test_all_together_come_back_too(model: ModelSettings, regularization: Regularization, name: str) -> None:
     text = TextSettings(validation=name, min_count=3, lowercase=True)
     training = TrainingSettings(anneal="5:9,7:30", learning_rate=0.1 + 0.2)
-    line = " ".join(word for part in (text, model, training) for word in options_of(part))
-    assert parse(shlex.split(line)) == (text, model, training)
+    parts = (text, model, regularization, training)
+    line = " ".join(word for part in parts for word in options_of(part))
+    assert parse(shlex.split(line)) == parts
 
 
 @pytest.mark.parametrize("value", ["-", "--", "--tied", "-x y", "a'b\"c", "$(ls) `ls` \\", "*", "~", "ü\n\t\u2028"])
@@ -133,8 +162,40 @@ def test_odd_names_are_quoted(value: str) -> None:
 
 
 def test_without_options_everything_is_as_by_default() -> None:
-    assert parse([]) == (TextSettings(), ModelSettings(), TrainingSettings())
-    assert [options_of(part) for part in parse([])] == [[], [], []]
+    assert parse([]) == (TextSettings(), ModelSettings(), Regularization(), TrainingSettings())
+    assert [options_of(part) for part in parse([])] == [[], [], [], []]
+
+
+SWITCHES = (
+    (0, "lowercase", False),
+    (0, "pre_tokenized", False),
+    (1, "tied", None),
+    (2, "locked", True),
+    (3, "random_windows", False),
+)
+
+
+def test_the_switches_are_all_fields_that_are_true_or_false() -> None:
+    found = [
+        (number, each.name, each.default)
+        for number, group in enumerate(GROUPS)
+        for each in fields(group)
+        if get_type_hints(group)[each.name] in {bool, bool | None}
+    ]
+    assert tuple(found) == SWITCHES
+
+
+@pytest.mark.parametrize(("group", "name", "default"), SWITCHES)
+def test_a_switch_is_put_on_off_or_left_alone(group: int, name: str, default: bool | None) -> None:
+    word = name.replace("_", "-")
+    for words, value in (
+        ([], default),
+        ([f"--{word}"], True),
+        ([f"--no-{word}"], False),
+        ([f"--{word}", f"--no-{word}"], False),
+        ([f"--no-{word}", f"--{word}"], True),
+    ):
+        assert getattr(parse(words)[group], name) is value, words
 
 
 def test_what_settings_refuse_is_refused_by_the_command_line() -> None:
@@ -149,7 +210,8 @@ def test_every_field_is_an_option_of_train_with_its_help_and_default(unrolled: C
         for each in fields(group):
             name = "--" + each.name.replace("_", "-")
             choices = "|".join(each.metadata["choices"])
-            assert f"{name} {choices}" in shown
+            is_switch = hints[each.name] in {bool, bool | None}
+            assert (f"{name} / --no-{name[2:]} " if is_switch else f"{name} {choices}") in shown
             assert " ".join(each.metadata["help"].split()) in shown
             if hints[each.name] in {int, float, str}:
                 assert re.search(rf"{name} \S+ [^[]*\[default: {re.escape(str(each.default))}\]", shown), name

@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import re
-import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from unrolled.training import output as output_module
 from unrolled.training import run as run_module
 from unrolled.training.loop import train_steps
 
-from .conftest import SMALL, Call
+from .conftest import SMALL, Call, printed, weights_of
 
 FEW = (*SMALL, "--epochs", 0.2)
 
@@ -28,18 +27,6 @@ FEW = (*SMALL, "--epochs", 0.2)
 def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than training so small a network."""
     monkeypatch.setattr(output_module, "draw_curve", lambda records, **_: b"no picture")
-
-
-def weights_of(out: Path) -> bytes:
-    return (out / "model.safetensors").read_bytes()
-
-
-def printed(outcome: Any, before: str) -> list[str]:
-    """The words of the `unrolled` command that follows `before` on a line of its own."""
-    (line,) = re.findall(rf"^{before} with (.*)$", outcome.errors, re.MULTILINE)
-    program, *words = shlex.split(line)
-    assert Path(program).name == "unrolled"
-    return words
 
 
 def test_results_go_nowhere_and_all_that_is_said_to_standard_error(
@@ -63,6 +50,14 @@ def test_results_go_nowhere_and_all_that_is_said_to_standard_error(
         assert sum(re.fullmatch(pattern, line) is not None for line in said) == 1, pattern
 
 
+def test_sizes_that_had_to_shrink_are_said_below_the_model(unrolled: Call, corpus: Path, tmp_path: Path) -> None:
+    options = ("--hidden", 6, "--threads", 1, "--epochs", 1, "--batch", 5000, "--window", 16)
+    said = unrolled("train", corpus, "--out", tmp_path / "model", *options).errors.splitlines()
+    (place,) = (number for number, line in enumerate(said) if line.startswith("batch 5000 -> "))
+    assert re.fullmatch(r"batch 5000 -> \d+: the text has only [\d,]+ tokens", said[place])
+    assert (said[place - 1].split()[0], said[place + 1].split()[0]) == ("model", "engine")
+
+
 def test_a_corpus_comes_from_files_folders_pipes_and_python(unrolled: Call, corpus: Path, tmp_path: Path) -> None:
     content = corpus.read_bytes()
     (tmp_path / "folder" / "below").mkdir(parents=True)
@@ -84,21 +79,6 @@ def test_a_corpus_comes_from_files_folders_pipes_and_python(unrolled: Call, corp
     error = unrolled("evaluate", tmp_path / "-").error(1)
     assert error == "the validation part was read from standard input, which cannot be read again: give the corpus"
     assert unrolled("evaluate", tmp_path / "-", "-", "--part", "validation", stdin=content).status == 0
-
-
-def test_the_repetition_that_is_printed_repeats(unrolled: Call, tiny_text: str, tmp_path: Path) -> None:
-    corpus = tmp_path / "it's a corpus.txt"
-    corpus.write_text(tiny_text, encoding="utf-8")
-    options = ("--unit", "char", "--cell", "gru", "--dropout", 0.25, "--optimizer", "rmsprop", "--seed", 9, "--tied")
-    first = unrolled("train", corpus, "--out", tmp_path / "model", *FEW, *options)
-    words = printed(first, "repeat")
-    assert "--anneal" in words
-    words[words.index("NEW")] = str(tmp_path / "again")
-    again = unrolled(*words)
-    assert again.status == 0
-    assert weights_of(tmp_path / "again") == weights_of(tmp_path / "model")
-    words[words.index(str(tmp_path / "again"))] = "NEW"
-    assert printed(again, "repeat") == words
 
 
 def test_a_run_of_minutes_counts_from_when_the_command_began(
@@ -162,12 +142,21 @@ def test_what_cannot_be_meant_is_refused(unrolled: Call, corpus: Path, tmp_path:
         (("--tied", "--hidden", 5, "--embedding", 6), "tied weights need equal sizes: embedding is 6, hidden is 5"),
         (("--device", "nowhere"), '--device is "nowhere", which cannot be used here'),
         (("--anneal", "9:5"), 'anneal is "9:5": give step:end pairs as a run prints them'),
+        (("--dropout", 1), "dropout is 1.0: give a share of at least 0 and below 1"),
+        (("--activation", -1), "activation is -1.0: give a factor of at least 0"),
+        (("--initial-range", 0), "initial_range is 0.0: give a number above 0"),
+        (("--schedule", "steps"), 'schedule is "steps": choose one of linear, cosine, halving, constant'),
+        (("--hold", 1), "hold is 1.0: give a share of at least 0 and below 1"),
+        (("--average", "always"), 'average is "always": choose one of none, triggered'),
+        (("--clip-value", "inf"), "clip_value is inf: give a size above 0, or 0 to leave gradients alone"),
+        (("--signal-norm", 1), "signal_norm is for the cells tanh, relu, sigmoid, not for lstm: leave it out"),
+        (("--initialization", "identity"), "initialization identity is for cells with one gate"),
         (("--engine", "steam"), 'engine is "steam": choose one of auto, portable, native'),
         (("--resume",), f"{out}: there is no run to resume: leave out --resume to start one"),
         (("--resume", "--overwrite"), "--resume and --overwrite exclude each other: give one of them"),
     ):
         outcome = unrolled("train", corpus, "--out", out, *options)
-        if options[0] == "--anneal":  # found out only once the text has been read
+        if options[0] in {"--anneal", "--signal-norm", "--initialization"}:  # found out once the text has been read
             assert outcome.status == 2
             assert outcome.errors.splitlines()[-1].startswith(f"unrolled: error: {message}")
         else:

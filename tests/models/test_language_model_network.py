@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unrolled import cells
 from unrolled.errors import ShapeError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
+from unrolled.nn import Regularization
 
 V, E, H, T, B = 11, 3, 5, 6, 4
 IDS = torch.randint(V, (T, B), generator=torch.Generator().manual_seed(1))
@@ -75,58 +76,6 @@ def test_chunks_with_carried_state_equal_the_whole(name: str, cut: int) -> None:
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_tied_weights_are_one_and_their_gradient_is_the_sum(dropout: float) -> None:
-    tied = make(tied=True, dropout=dropout)
-    assert tied.output.weight is tied.embedding.weight
-    assert tied.float().double().output.weight is tied.embedding.weight
-    apart = LanguageModelNetwork(
-        LanguageModelShape("lstm", V, H, H, 2, False), dropout=dropout, generator=torch.Generator().manual_seed(5)
-    ).double()
-    apart.load_state_dict(tied.state_dict())
-    for network in (tied, apart):
-        generator = network.dropout.generator
-        assert generator is not None
-        generator.manual_seed(6)
-        outputs, _ = network(IDS)
-        torch.autograd.backward(network.losses(outputs, TARGETS).sum())
-    got = tied.embedding.weight.grad
-    assert got is not None
-    assert apart.embedding.weight.grad is not None
-    assert apart.output.weight.grad is not None
-    assert min(apart.embedding.weight.grad.norm(), apart.output.weight.grad.norm()) > 0
-    torch.testing.assert_close(got, apart.embedding.weight.grad + apart.output.weight.grad, rtol=1e-11, atol=1e-13)
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_sparse_gradients_are_the_dense_ones_without_the_rows_that_are_zero(dropout: float) -> None:
-    shape = LanguageModelShape("lstm", 40, E, H, 2, False)
-    gradients = []
-    for sparse in (True, False):
-        generator = torch.Generator().manual_seed(5)
-        network = LanguageModelNetwork(shape, dropout=dropout, sparse_gradients=sparse, generator=generator).double()
-        torch.autograd.backward(network.losses(network(IDS)[0], TARGETS).sum())
-        gradients.append(dict(network.named_parameters()))
-    for name, dense in gradients[1].items():
-        got = gradients[0][name].grad
-        assert got is not None
-        assert dense.grad is not None
-        assert got.is_sparse == (name == "embedding.weight")
-        if got.is_sparse:
-            assert set(got.coalesce().indices()[0].tolist()) == set(IDS.flatten().tolist())
-        torch.testing.assert_close(got.to_dense(), dense.grad, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("options", [{"tied": True}, {}], ids=["tied", "few kinds of token"])
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_where_all_rows_are_in_use_gradients_are_dense(options: dict[str, Any], dropout: float) -> None:
-    network = make(dropout=dropout, sparse_gradients=True, **options)
-    ids = IDS[:2] if options else IDS  # tied, even though V = 11 > 8 = T*B
-    torch.autograd.backward(network(ids)[0].sum())
-    assert network.embedding.weight.grad is not None
-    assert not network.embedding.weight.grad.is_sparse
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -160,29 +109,6 @@ def test_the_parameter_count_worked_by_hand(shape: LanguageModelShape, count: in
     assert LanguageModelNetwork(shape).parameter_count() == count
 
 
-def test_dropout_is_off_when_evaluating() -> None:
-    dropping, plain = make(dropout=0.5), make()
-    dropping.load_state_dict(plain.state_dict())
-    for got, expected in zip(dropping.eval()(IDS), plain(IDS), strict=True):
-        for one, two in zip(parts_of(got), parts_of(expected), strict=True):
-            assert torch.equal(one, two)
-
-
-def test_dropout_acts_on_input_between_layers_and_output_and_is_repeatable() -> None:
-    def run() -> tuple[list[Tensor], Tensor]:
-        network, seen = make(dropout=0.5), []
-        for module in (network.dropout, network.recurrent.dropout):
-            module.register_forward_hook(lambda _, given, got: seen.append(got))
-        return seen, network(IDS)[0]
-
-    seen, outputs = run()
-    assert [tuple(dropped.shape) for dropped in seen] == [(T, B, E), (T, B, H), (T, B, H)]
-    assert all(0.2 < (dropped == 0).double().mean() < 0.8 for dropped in seen)
-    assert torch.equal(outputs, seen[-1])
-    torch.manual_seed(99)
-    assert torch.equal(run()[1], outputs)
-
-
 def test_initial_weights_follow_the_generator_and_stay_in_their_bounds() -> None:
     first, second = make(), make()
     for one, two in zip(first.parameters(), second.parameters(), strict=True):
@@ -196,6 +122,41 @@ def test_initial_weights_follow_the_generator_and_stay_in_their_bounds() -> None
     other = make()
     other.reset_parameters(torch.Generator().manual_seed(8))
     assert not torch.equal(other.embedding.weight, first.embedding.weight)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("initialization", ["uniform", "orthogonal", "scaled"])
+def test_an_initial_range_bounds_all_that_is_uniform(initialization: str, tied: bool) -> None:
+    network = make("gru", tied=tied, initial_range=0.03, initialization=initialization)
+    for name, values in network.named_parameters():
+        largest = values.abs().max()
+        if name == "output.bias" or (".bias" in name and initialization != "uniform"):
+            assert largest == 0
+        elif initialization == "uniform" or name in {"embedding.weight", "output.weight"}:
+            assert 0.7 * 0.03 < largest <= 0.03
+        elif initialization == "scaled":
+            assert 0.7 < largest / (6 / (values.shape[1] + H)) ** 0.5 <= 1
+        elif "weight_hh" in name:
+            for r in torch.split(values, H):  # drawn in float32, before the network was made double
+                torch.testing.assert_close(r @ r.T, torch.eye(H, dtype=r.dtype), rtol=0, atol=1e-6)
+
+
+def test_a_forget_bias_and_the_embedding_s_range_of_its_own() -> None:
+    plain = dict(make(initialization="orthogonal").named_parameters())
+    changed = dict(make(initialization="orthogonal", forget_bias=2.5).named_parameters())
+    for name, values in changed.items():
+        if "bias_ih" in name:
+            assert values.view(4, H).tolist() == [[0] * H, [2.5] * H, [0] * H, [0] * H]
+            assert plain[name].view(4, H).tolist() == [[0] * H, [1] * H, [0] * H, [0] * H]
+        else:
+            assert torch.equal(values, plain[name])
+    assert 0.09 < plain["embedding.weight"].abs().max() <= 0.1
+
+
+def test_initial_weights_do_not_hang_on_what_is_dropped() -> None:
+    wanted = Regularization(dropout=0.5, dropout_embedding=0.5, weight_drop=0.5, activation=1.0)
+    for one, two in zip(make().parameters(), make(regularization=wanted).parameters(), strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -1,8 +1,10 @@
 from collections.abc import Iterable
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -53,6 +55,70 @@ def test_a_stream_predicts_every_token_once_from_the_one_before(ids: Ids, batch_
     assert len(batches[-1].inputs) <= reader.window + 1
 
 
+@given(token_ids, st.integers(1, 9), st.integers(1, 40), st.integers(0, 9))
+@example(np.arange(34), 2, 16, 0)  # in these three passes a cut would lie behind the end of the streams
+@example(np.arange(34), 2, 16, 1)
+@example(np.arange(35), 2, 16, 3)
+def test_random_windows_move_the_cuts_and_lose_no_token(ids: Ids, batch_size: int, window: int, number: int) -> None:
+    options: dict[str, Any] = {"end_of_line_id": END, "batch_size": batch_size, "window": window}
+    reader, plain = StreamReader(ids, random_windows=True, seed=5, **options), StreamReader(ids, **options)
+    batches, unmoved = list(reader.batches(number)), list(plain.batches(number))
+    assert streams_of(batches) == streams_of(unmoved)  # the same streams, which predict every token once
+    assert len(reader) == len(batches) == len(unmoved)
+    assert (reader.batch_size, reader.window, reader.tokens) == (plain.batch_size, plain.window, plain.tokens)
+    assert reader.tokens == sum(batch.tokens for batch in batches)
+    assert [batch.starts for batch in batches] == [True] + [False] * (len(batches) - 1)
+    lengths = [len(batch.inputs) for batch in batches]
+    assert all(reader.window / 2 <= length <= 3 * reader.window / 2 for length in lengths[:-1])
+    assert lengths[-1] <= 5 * reader.window / 4 + 1
+    assert all(batch.lengths is None for batch in batches[:-1])
+    for length, batch in zip(lengths, batches, strict=True):
+        assert batch.rate == (length / reader.window if window >= 4 else 1)  # shorter windows have no quarter
+    assert all(batch.rate == 1 for batch in unmoved)
+
+
+def cuts_of(reader: StreamReader, pass_index: int = 0) -> list[int]:
+    return list(accumulate(len(batch.inputs) for batch in reader.batches(pass_index)))
+
+
+def test_random_windows_are_cut_elsewhere_in_each_pass_and_for_each_seed() -> None:
+    def make(seed: int) -> StreamReader:
+        ids = np.arange(3 * 500)
+        return StreamReader(ids, end_of_line_id=END, batch_size=3, window=20, random_windows=True, seed=seed)
+
+    passes = [cuts_of(make(1), number) for number in range(200)]
+    assert [cuts_of(make(1), number) for number in range(200)] == passes
+    assert len({tuple(cuts) for cuts in passes}) == 200
+    assert cuts_of(make(2)) != passes[0]
+    moves = np.array(passes)[:, :-1] - 20 * np.arange(1, 25)
+    counts = np.bincount(moves.ravel() + 5)  # from five before to five behind, all alike
+    assert len(counts) == 11
+    share = 1 / 11
+    assert np.abs(counts / moves.size - share).max() < 4 * np.sqrt(share * (1 - share) / moves.size)
+    assert np.array(passes)[:, -1].tolist() == [500] * 200
+    correlations = np.asarray(np.corrcoef(moves.T)) - np.eye(24)
+    assert np.abs(correlations).max() < 5 / np.sqrt(200)  # each by itself
+
+
+def test_random_windows_by_hand() -> None:
+    """Two streams of 9 and 8 tokens in windows of four, each moved by one at most; the last one takes what is left."""
+    reader = StreamReader(np.arange(17), end_of_line_id=END, batch_size=2, window=4, random_windows=True, seed=0)
+    assert len(reader) == 2
+    seen = set()
+    for number in range(20):
+        first, last = reader.batches(number)
+        cut = len(first.inputs)
+        seen.add(cut)
+        assert first.targets.T.tolist() == [list(range(cut)), list(range(9, 9 + cut))]
+        assert last.inputs[:, 0].tolist() == list(range(cut - 1, 8))
+        assert last.targets[:, 0].tolist() == list(range(cut, 9))
+        assert last.targets[:, 1].tolist() == [*range(9 + cut, 17), 0]
+        assert last.lengths is not None
+        assert last.lengths.tolist() == [9 - cut, 8 - cut]
+        assert (first.rate, last.rate) == (cut / 4, (9 - cut) / 4)
+    assert seen == {3, 4, 5}
+
+
 def test_streams_by_hand() -> None:
     reader = StreamReader(np.arange(10, 20), end_of_line_id=END, batch_size=3, window=3)
     first, *rest = reader.batches()
@@ -96,6 +162,7 @@ def test_sentences_are_read_once_each_from_a_zero_state(ids: Ids, batch_size: in
     found = []
     for batch in batches:
         assert batch.starts
+        assert batch.rate == 1
         for inputs, targets in zip(*streams_of([batch]), strict=True):
             assert inputs == [END, *targets[:-1]]
             found.append(tuple(targets))
@@ -129,6 +196,7 @@ def test_sentences_of_about_equal_length_meet_in_an_order_that_changes_with_the_
 def test_a_pass_can_begin_in_its_middle() -> None:
     readers = (
         StreamReader(sentences(), end_of_line_id=END, batch_size=3, window=5),
+        StreamReader(sentences(), end_of_line_id=END, batch_size=3, window=8, random_windows=True, seed=5),
         SentenceReader(sentences(), end_of_line_id=END, batch_size=3, seed=5),
     )
     for reader in readers:
@@ -139,7 +207,8 @@ def test_a_pass_can_begin_in_its_middle() -> None:
             for left, right in zip(rest, whole[start:], strict=True):
                 np.testing.assert_array_equal(left.inputs, right.inputs)
                 np.testing.assert_array_equal(left.targets, right.targets)
-                assert left.starts == right.starts
+                np.testing.assert_array_equal(left.lengths, right.lengths)
+                assert (left.starts, left.rate) == (right.starts, right.rate)
 
 
 def test_notes_of_sentences() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unrolled.nn import Regularization
 from unrolled.text.settings import TextSettings
 from unrolled.training.events import Event, Finished, Stopped, Validated
 from unrolled.training.run import run
@@ -18,12 +19,29 @@ SETTINGS = Settings(
 )
 
 
-def settings(*, text: Any = None, model: Any = None, training: Any = None) -> Settings:
+DEFAULTS = Settings(TextSettings(), ModelSettings(), TrainingSettings())
+"""No wishes, as for a run that is resumed."""
+EVERYTHING: dict[str, Any] = {
+    "dropout": 0.2,
+    "dropout_input": 0.1,
+    "dropout_between": 0.3,
+    "dropout_output": 0.15,
+    "dropout_embedding": 0.1,
+    "weight_drop": 0.25,
+    "activation": 0.1,
+    "temporal_activation": 0.05,
+    "signal_norm": 0.01,
+}
+"""Every regularisation at once; signal_norm is for Elman cells."""
+
+
+def settings(*, text: Any = None, model: Any = None, training: Any = None, regularization: Any = None) -> Settings:
     """SETTINGS, except for the fields that are given."""
     return Settings(
         replace(SETTINGS.text, **(text or {})),
         replace(SETTINGS.model, **(model or {})),
         replace(SETTINGS.training, **(training or {})),
+        Regularization(**(regularization or {})),
     )
 
 
@@ -45,6 +63,18 @@ def train(corpus: Path, out: Path, wanted: Settings = SETTINGS, **options: Any) 
     end, validations = all_of(run([corpus], out, wanted, **options))
     assert isinstance(end, Finished)
     return end, validations
+
+
+def settings_of(out: Path) -> Settings:
+    """What a run that is over was asked to do, with what it filled in."""
+    config = config_of(out)
+    training = config["training"]
+    return Settings(
+        TextSettings(**config["text"]),
+        ModelSettings(**training["model"]),
+        TrainingSettings(**training["options"]),
+        Regularization(**training["regularization"]),
+    )
 
 
 def config_of(out: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ def test_a_call_trains_and_says_what_came_of_it(corpus: Path, tmp_path: Path) ->
     model = unrolled.LanguageModel.load(end.directory)
     assert model.score(["the cat"])[0].log_probability < 0
     assert model.generate("the cat", max_tokens=5, seed=1)[0].startswith("the cat")
+
+
+def test_regularization_is_a_part_of_its_own(corpus: Path, tmp_path: Path) -> None:
+    wanted = unrolled.Regularization(dropout=0.3, weight_drop=0.2)
+    unrolled.train(corpus, tmp_path / "plain", **PARTS)
+    unrolled.train(corpus, tmp_path / "regularised", regularization=wanted, **PARTS)
+    recorded = [config_of(tmp_path / name)["training"]["regularization"] for name in ("plain", "regularised")]
+    assert recorded == [asdict(unrolled.Regularization()), asdict(wanted)]
+    assert weights_of(tmp_path / "plain") != weights_of(tmp_path / "regularised")
 
 
 def test_a_corpus_may_be_several_files_and_names_may_be_strings(corpus: Path, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """The loop does what truncated backpropagation through time says, by hand on the reference network."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,68 +10,16 @@ import torch
 
 from unrolled import cells
 from unrolled.errors import TrainingError, UsageError
-from unrolled.models import LanguageModelNetwork, LanguageModelShape
+from unrolled.models import LanguageModelNetwork
 from unrolled.reference.unrolling import State, Weights, unroll, unroll_backward
 from unrolled.text.batches import Batch, SentenceReader, StreamReader
 from unrolled.training import optimizers
-from unrolled.training.loop import Position, Step, mean_loss, train_step, train_steps
-from unrolled.training.schedule import Schedule, schedule_of_length
+from unrolled.training.loop import Limits, Position, mean_loss, train_step, train_steps
 from unrolled.training.settings import OPTIMIZERS
 
-V, E, H, T, B = 7, 3, 4, 5, 3
-CPU = torch.device("cpu")
+from .networks import CPU, B, Batches, E, T, V, network_of, schedule_of, steps_of, windows
+
 Doubles = npt.NDArray[np.float64]
-
-
-def network_of(
-    cell: str = "lstm", *, layers: int = 1, dropout: float = 0.0, words: int = V, sparse: bool = False
-) -> LanguageModelNetwork:
-    generator = torch.Generator().manual_seed(2)
-    network = LanguageModelNetwork(
-        LanguageModelShape(cell, words, E, H, layers, tied=False),
-        dropout=dropout,
-        sparse_gradients=sparse,
-        generator=generator,
-    )
-    with torch.no_grad():
-        network.output.bias.uniform_(-0.5, 0.5, generator=generator)
-    return network.double()
-
-
-@dataclass
-class Batches:
-    """The same batches in every pass."""
-
-    content: list[Batch]
-
-    def __len__(self) -> int:
-        return len(self.content)
-
-    def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[Batch]:
-        return iter(self.content[start:])
-
-
-def windows(*, carried: bool) -> Batches:
-    """Two windows; with `carried` the second goes on where the first ended, one sequence being shorter."""
-    ids = np.random.default_rng(1).integers(0, V, (2 * T + 1, B))
-    first = Batch(ids[:T], ids[1 : T + 1], None, starts=True)
-    lengths = np.array([5, 3, 1])
-    return Batches([first, Batch(ids[T:-1], ids[T + 1 :], lengths, starts=not carried)])
-
-
-def steps_of(
-    network: LanguageModelNetwork,
-    reader: Any,
-    *,
-    optimizer: str = "sgd",
-    rate: float = 0.0,
-    steps: int,
-    clip: float = 0,
-) -> Iterator[Step]:
-    made = optimizers.make(optimizer, network.parameters(), 0.1)
-    return train_steps(
-        network, reader, made, Schedule(rate, schedule_of_length(rate, steps).legs), Position(), clip=clip, device=CPU
-    )
 
 
 def by_hand(
@@ -113,17 +59,19 @@ def test_two_windows_have_the_gradients_of_backpropagation_cut_between_them(cell
     state: State | None = None
     for step, batch in zip(steps_of(network, reader, steps=2), reader.content, strict=True):
         loss, gradients, state = by_hand(network, batch, state if carried else None)
-        assert step.loss == pytest.approx(loss, rel=1e-10)
-        assert step.tokens == batch.tokens
+        assert step.done.loss == pytest.approx(loss, rel=1e-10)
+        assert step.done.tokens == batch.tokens
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None
             np.testing.assert_allclose(parameter.grad.numpy(), gradients[name], rtol=1e-8, atol=1e-12, err_msg=name)
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
-        assert step.gradient_norm == pytest.approx(norm, rel=1e-8)
+        assert step.done.gradient_norm == pytest.approx(norm, rel=1e-8)
 
 
 def test_whether_the_state_is_carried_makes_a_difference() -> None:
-    losses = [[s.loss for s in steps_of(network_of(), windows(carried=carried), steps=2)] for carried in (True, False)]
+    losses = [
+        [s.done.loss for s in steps_of(network_of(), windows(carried=carried), steps=2)] for carried in (True, False)
+    ]
     assert losses[0][0] == losses[1][0]
     assert abs(losses[0][1] - losses[1][1]) > 1e-4
 
@@ -131,7 +79,7 @@ def test_whether_the_state_is_carried_makes_a_difference() -> None:
 def test_a_step_goes_down_the_gradient_by_the_rate_of_the_schedule() -> None:
     network, reader = network_of(), windows(carried=True)
     before = network.tensors()
-    schedule = schedule_of_length(0.8, 2)
+    schedule = schedule_of(0.8, 2)
     step = next(steps_of(network, reader, rate=0.8, steps=2))
     _, gradients, _ = by_hand(network_of(), reader.content[0], None)
     assert step.rate == schedule.rate(0) > 0
@@ -143,9 +91,9 @@ def test_gradients_are_clipped_to_a_norm_and_reported_as_they_were() -> None:
     free = next(steps_of(network_of(), windows(carried=True), steps=2))
     network = network_of()
     before = network.tensors()
-    clip = free.gradient_norm / 3
+    clip = free.done.gradient_norm / 3
     step = next(steps_of(network, windows(carried=True), rate=0.8, steps=2, clip=clip))
-    assert step.gradient_norm == free.gradient_norm
+    assert step.done.gradient_norm == free.done.gradient_norm
     moved = math.sqrt(sum(float(((after - before[name]) ** 2).sum()) for name, after in network.tensors().items()))
     assert moved == pytest.approx(step.rate * clip, rel=1e-5)
 
@@ -159,17 +107,18 @@ def test_a_single_step_is_what_the_loop_does() -> None:
         looping,
         reader,
         optimizers.make("momentum", looping.parameters(), 0.1),
-        schedule_of_length(0.2, 4),
+        schedule_of(0.2, 4),
         position,
-        clip=0.3,
+        limits=Limits(norm=0.3),
         device=CPU,
     )
     for step, batch in zip(steps, reader.content * 2, strict=True):
         single.eval()  # a step of training is one of training, whatever came before
         start = None if batch.starts else state
-        done = train_step(single, optimizer, batch, start, rate=step.rate, clip=0.3, device=CPU)
+        done = train_step(single, optimizer, batch, start, rate=step.rate, limits=Limits(norm=0.3), device=CPU)
         state = done.state
-        assert (done.loss, done.tokens, done.gradient_norm) == (step.loss, step.tokens, step.gradient_norm)
+        for name in ("loss", "tokens", "gradient_norm", "clipped"):
+            assert getattr(done, name) == getattr(step.done, name), name
         assert position.state is not None
         for one, other in zip(state, position.state, strict=True):
             assert torch.equal(one, other)
@@ -178,15 +127,24 @@ def test_a_single_step_is_what_the_loop_does() -> None:
         np.testing.assert_array_equal(tensor, looping.tensors()[name])
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize(
+    "regularization",
+    [
+        {},
+        {"dropout": 0.3, "locked": False},
+        {"dropout": 0.3},
+        {"dropout_embedding": 0.3, "weight_drop": 0.3, "activation": 2.0, "temporal_activation": 1.0},
+    ],
+    ids=lambda options: " ".join(options) or "nothing dropped",
+)
 @pytest.mark.parametrize("clip", [0.0, 0.2])
-def test_sparse_gradients_train_as_dense_ones_do(clip: float, dropout: float) -> None:
-    sparse, dense = (network_of(words=50, dropout=dropout, sparse=sparse) for sparse in (True, False))
+def test_sparse_gradients_train_as_dense_ones_do(clip: float, regularization: dict[str, Any]) -> None:
+    sparse, dense = (network_of(words=50, sparse=sparse, **regularization) for sparse in (True, False))
     before = dense.tensors()["embedding.weight"]
     runs = (steps_of(network, windows(carried=True), rate=0.8, steps=4, clip=clip) for network in (sparse, dense))
     for one, other in zip(*runs, strict=True):
-        assert one.loss == pytest.approx(other.loss, rel=1e-11)
-        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-11)
+        assert one.done.loss == pytest.approx(other.done.loss, rel=1e-11)
+        assert one.done.gradient_norm == pytest.approx(other.done.gradient_norm, rel=1e-11)
         kinds = [network.embedding.weight.grad for network in (sparse, dense)]
         assert [kind is not None and kind.is_sparse for kind in kinds] == [True, False]
     for name, tensor in sparse.tensors().items():
@@ -198,10 +156,10 @@ def test_sparse_gradients_train_as_dense_ones_do(clip: float, dropout: float) ->
 def test_steps_are_numbered_and_passes_end_where_they_end() -> None:
     network, reader = network_of(), windows(carried=True)
     position = Position()
-    schedule = schedule_of_length(0.1, 5)
+    schedule = schedule_of(0.1, 5)
     optimizer = optimizers.make("sgd", network.parameters(), 0.1)
     seen = []
-    for step in train_steps(network, reader, optimizer, schedule, position, clip=1.0, device=CPU):
+    for step in train_steps(network, reader, optimizer, schedule, position, limits=Limits(norm=1.0), device=CPU):
         assert position.steps == step.number
         assert position.state is not None
         assert not any(part.requires_grad for part in position.state), "nothing of the graph stays"

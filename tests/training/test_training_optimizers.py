@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from unrolled.errors import UsageError
 from unrolled.training import optimizers
-from unrolled.training.settings import OPTIMIZERS
+from unrolled.training.settings import OPTIMIZERS, TrainingSettings
 
 SHAPES = ((23, 5), (1,), (15,), (4097,), (3, 7))
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-13}
@@ -199,3 +199,48 @@ def test_sparse_gradients_are_for_optimizers_that_leave_alone_what_has_none() ->
 def test_no_gradient_at_all_has_norm_zero() -> None:
     optimizer = optimizers.make("sgd", parameters_of(torch.float32), RATE)
     assert by_ours(optimizer, 1.0) == 0.0
+
+
+# Weight decay, and limits of elements
+
+
+@pytest.mark.parametrize("engine", ["portable", "native"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_shrinks_what_adamw_updates_and_nothing_else(name: str, engine: str) -> None:
+    """With gradients of zero, decay is all that happens."""
+    for decay in (0.0, 0.25):
+        parameters, before = parameters_of(torch.float64), parameters_of(torch.float64)
+        optimizer = optimizers.make(name, parameters, RATE, weight_decay=decay, engine=engine)
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        by_ours(optimizer, 1.0)
+        factor = 1 - RATE * decay if name == "adamw" else 1.0
+        assert_close(parameters, [Parameter(factor * parameter.detach()) for parameter in before])
+
+
+def test_weight_decay_is_a_hundredth_unless_it_is_given() -> None:
+    for engine in ("portable", "native"):
+        made = optimizers.make("adamw", parameters_of(torch.float32), RATE, engine=engine)
+        assert made.param_groups[0]["weight_decay"] == TrainingSettings().weight_decay == 0.01
+
+
+@each_dtype
+@pytest.mark.parametrize("rows", [[2, 7, 8, 22], [], [8, 2, 8, 22, 2]], ids=["ascending", "none", "repeated"])
+@pytest.mark.parametrize("engine", ["portable", "native"])
+def test_each_element_is_clamped_in_place(engine: str, rows: list[int], dtype: torch.dtype) -> None:
+    """A row that occurs twice is one row, its sum clamped."""
+    parameters, limit = parameters_of(dtype), 0.4
+    optimizer = optimizers.make("sgd", parameters, RATE, engine=engine)
+    set_gradients(parameters, 1)
+    parameters[0].grad, parameters[4].grad = rows_gradient(parameters[0], rows, 1), None
+    before = [None if p.grad is None else p.grad.to_dense().clone() for p in parameters]
+    norm = optimizers.gradient_norm(optimizer)
+    optimizers.clip_values(optimizer, limit)
+    for parameter, gradient in zip(parameters, before, strict=True):
+        if gradient is None:
+            assert parameter.grad is None
+            continue
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad.to_dense(), gradient.clamp(-limit, limit))
+    assert parameters[0].grad.is_sparse
+    assert optimizers.gradient_norm(optimizer) < norm

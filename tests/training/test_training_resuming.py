@@ -10,23 +10,29 @@ import pytest
 
 from unrolled import LanguageModel, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
-from unrolled.text.settings import TextSettings
 from unrolled.training import output as output_module
 from unrolled.training.data import prepare
 from unrolled.training.events import Finished, Progress, Stopped, Validated
 from unrolled.training.run import run
-from unrolled.training.settings import OPTIMIZERS, ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import OPTIMIZERS, Settings
 
-from .runs import SETTINGS, all_of, config_of, log_of, settings, stop_after, train, weights_of
+from .runs import DEFAULTS, EVERYTHING, SETTINGS, all_of, config_of, log_of, settings, stop_after, train, weights_of
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 
-DEFAULTS = Settings(TextSettings(), ModelSettings(), TrainingSettings())
 VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"training": {"optimizer": name, "learning_rate": None}} for name in OPTIMIZERS},
     "rows": {"training": {"optimizer": "sgd", "learning_rate": 1.0, "batch": 3, "window": 5}},  # less than the words
-    "dropout": {"model": {"dropout": 0.4, "layers": 2, "cell": "gru"}},
-    "sentences": {"text": {"read": "sentences"}, "model": {"dropout": 0.3, "cell": "tanh"}},
+    "dropout": {"model": {"layers": 2, "cell": "gru"}, "regularization": {"dropout": 0.4, "locked": False}},
+    "locked dropout": {"model": {"layers": 2, "cell": "gru"}, "regularization": {"dropout": 0.4}},
+    "weight drop": {"model": {"layers": 2}, "regularization": {"weight_drop": 0.5}},
+    "random windows": {"training": {"random_windows": True, "window": 12}, "regularization": {"dropout": 0.2}},
+    "everything": {
+        "model": {"layers": 2, "cell": "tanh", "initialization": "orthogonal"},
+        "training": {"random_windows": True, "clip_value": 0.01, "schedule": "cosine", "optimizer": "sgd"},
+        "regularization": EVERYTHING,
+    },
+    "sentences": {"text": {"read": "sentences"}, "model": {"cell": "tanh"}, "regularization": {"dropout": 0.3}},
     "characters, tied": {"text": {"unit": "char", "min_count": 1}, "model": {"tied": True, "embedding": 8}},
 }
 
@@ -62,9 +68,16 @@ def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(variant: str, corpus: 
 
 
 def test_dropout_and_order_make_a_difference_that_resuming_had_to_keep(corpus: Path, tmp_path: Path) -> None:
-    variants = (settings(), settings(model={"dropout": 0.4}), settings(training={"seed": 2}))
+    variants = (
+        settings(),
+        settings(regularization={"dropout": 0.4}),
+        settings(regularization={"dropout": 0.4, "locked": False}),
+        settings(regularization={"weight_drop": 0.4}),
+        settings(training={"random_windows": True}),
+        settings(training={"random_windows": True, "seed": 2}),
+    )
     losses = {train(corpus, tmp_path / str(number), each)[0].loss for number, each in enumerate(variants)}
-    assert len(losses) == 3
+    assert len(losses) == len(variants)
 
 
 def test_a_stopped_run_can_be_used_as_it_is(corpus: Path, tmp_path: Path) -> None:
@@ -113,7 +126,7 @@ def test_a_run_killed_after_it_was_resumed_goes_back_to_where_it_was_stopped(
 def test_the_best_weights_survive_a_resumption_that_makes_nothing_better(corpus: Path, tmp_path: Path) -> None:
     wanted = settings(training={"learning_rate": 0.05, "epochs": 3})
     out = tmp_path / "model"
-    steps = 2 * len(prepare([corpus], wanted.text, wanted.training).training) + 1
+    steps = 2 * len(prepare([corpus], wanted.text).training_reader(wanted.training)) + 1
     validations = stop(corpus, out, wanted, after=steps)
     best = weights_of(out)
     loss = config_of(out)["training"]["results"]["validation_loss"]
@@ -138,6 +151,8 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"text": {"unit": "char"}}, "--unit is char, but the run to resume has word: leave it out, or train anew"),
     ({"training": {"epochs": 7}}, "--epochs is 7, but the run to resume has 2.5: leave it out, or train anew"),
     ({"training": {"epochs": None, "minutes": 3}}, "--minutes is 3, but the run to resume has None: leave it out"),
+    ({"regularization": {"weight_drop": 0.5}}, "--weight-drop is 0.5, but the run to resume has None: leave it out"),
+    ({"regularization": {"locked": False}}, "--locked is False, but the run to resume has True: leave it out"),
     ({"training": {"learning_rate": 0.5}}, "--learning-rate is 0.5, but the run to resume has 0.02: leave it out"),
 )
 

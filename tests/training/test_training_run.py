@@ -2,15 +2,12 @@
 
 import json
 import math
-import struct
 import time
-import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -18,40 +15,23 @@ from unrolled import LanguageModel, engines, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, TrainingError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.text.report import DataReport
-from unrolled.training import output as output_module
 from unrolled.training import run as run_module
-from unrolled.training.curve import draw_curve
 from unrolled.training.data import prepare
-from unrolled.training.events import DataRead, Finished, Prepared, Progress, Validated
+from unrolled.training.events import DataRead, Finished, Prepared, Progress, Stopped, Validated
 from unrolled.training.loop import mean_loss
+from unrolled.training.recipe import filled
 from unrolled.training.run import run
-from unrolled.training.schedule import schedule_from_plan, schedule_of_length
 
-from .runs import SETTINGS, all_of, config_of, log_of, settings, train, weights_of
+from .networks import schedule_of
+from .runs import SETTINGS, all_of, config_of, log_of, settings, stop_after, train, weights_of
 
 CPU = torch.device("cpu")
-
-
-def pixels_of(png: bytes) -> npt.NDArray[np.uint8]:
-    """The pixels (rows, columns, 4) of a PNG, each part of which has to be whole; filters are left as they are."""
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    place, data, size = 8, b"", (0, 0)
-    while place < len(png):
-        length, kind = struct.unpack_from(">I4s", png, place)
-        content = png[place + 8 : place + 8 + length]
-        assert struct.unpack_from(">I", png, place + 8 + length)[0] == zlib.crc32(kind + content)
-        if kind == b"IHDR":
-            size = struct.unpack_from(">II", content)
-            assert content[8:10] == bytes([8, 6]), "eight bits of red, green, blue and opacity"
-        data += content if kind == b"IDAT" else b""
-        place += 12 + length
-    rows = np.frombuffer(zlib.decompress(data), np.uint8).reshape(size[1], 1 + 4 * size[0])
-    return rows[:, 1:].reshape(size[1], size[0], 4)
 
 
 # What it tells and writes
 
 
+@pytest.mark.usefixtures("no_curve")
 def test_events_come_in_order_and_say_what_happens(corpus: Path, tmp_path: Path) -> None:
     began = time.perf_counter()
     events = list(run([corpus], tmp_path / "model", SETTINGS))
@@ -105,8 +85,9 @@ def test_a_directory_holds_the_model_its_log_and_a_picture(corpus: Path, tmp_pat
         "tied": False,
     }
     assert config["text"] == asdict(SETTINGS.text)
-    assert config["training"]["model"] == asdict(SETTINGS.model)
-    assert config["training"]["options"] == asdict(SETTINGS.training)
+    assert config["training"]["model"] == asdict(filled(SETTINGS).model)
+    assert config["training"]["regularization"] == asdict(SETTINGS.regularization)
+    assert config["training"]["options"] == asdict(filled(SETTINGS).training)
     results = config["training"]["results"]
     assert (results["finished"], results["steps"], results["repeat"]) == (True, finished.steps, finished.repeat)
     assert results["validation_loss"] == finished.loss
@@ -119,36 +100,8 @@ def test_a_directory_holds_the_model_its_log_and_a_picture(corpus: Path, tmp_pat
     trained = [r for r in logged if "training_loss" in r]
     assert [r["step"] for r in trained] == [v.step for v in validations], "a line for each pass and for the end"
     assert trained[-1]["training_loss"] < trained[0]["training_loss"]
-    schedule = schedule_of_length(0.02, finished.steps)
+    schedule = schedule_of(0.02, finished.steps)
     assert [r["learning_rate"] for r in trained] == [schedule.rate(r["step"] - 1) for r in trained]
-
-
-def test_the_picture_shows_losses_and_baselines(corpus: Path, tmp_path: Path) -> None:
-    train(corpus, tmp_path / "model")
-    pixels = pixels_of((tmp_path / "model" / "curve.png").read_bytes())
-    assert min(pixels.shape[:2]) > 400
-    assert len(np.unique(pixels.reshape(-1, 4), axis=0)) > 50
-    records = [{"step": n, "passes": n / 9, "training_loss": 5 - n / 9} for n in range(1, 30)]
-    validation = [{"step": 9 * n, "passes": n, "validation_loss": 4.5 - n} for n in range(1, 4)]
-    pictures = {
-        draw_curve(shown, uniform=6.0, unigram=5.0, title="of a test")
-        for shown in ([], records, validation, records + validation)
-    }
-    assert len(pictures) == 4
-
-
-@pytest.mark.parametrize(("uniform", "unigram", "loss"), [(3.0, 3.5, 9.0), (3.0, 3.0, 3.0), (3.0, 2.0, 1e9)])
-def test_losses_worse_than_guessing_can_be_drawn(uniform: float, unigram: float, loss: float) -> None:
-    records = [{"step": 1, "passes": 0.5, "training_loss": loss}, {"step": 2, "passes": 1.0, "validation_loss": loss}]
-    pixels_of(draw_curve(records, uniform=uniform, unigram=unigram, title="worse"))
-
-
-def test_steps_that_were_done_twice_are_drawn_once() -> None:
-    first = [{"step": n, "passes": n, "training_loss": 9.0 - n} for n in (1, 2, 3, 4)]
-    again = [{"step": n, "passes": n, "training_loss": 8.0 - n} for n in (3, 4, 5)]
-    options: dict[str, Any] = {"uniform": 9.0, "unigram": 8.0, "title": "resumed"}
-    assert draw_curve(first + again, **options) == draw_curve(first[:2] + again, **options)
-    assert draw_curve(first + again, **options) != draw_curve(first[:2] + first[2:], **options)
 
 
 @pytest.mark.usefixtures("no_curve")
@@ -174,23 +127,22 @@ def test_the_weights_that_did_best_are_kept(corpus: Path, tmp_path: Path, monkey
 def test_the_loss_that_is_recorded_is_that_of_the_weights_that_are_kept(
     read: str, corpus: Path, tmp_path: Path
 ) -> None:
-    wanted = settings(text={"read": read}, model={"dropout": 0.2})
+    wanted = settings(text={"read": read}, regularization={"dropout": 0.2, "weight_drop": 0.2})
     train(corpus, tmp_path / "model", wanted)
     files = model_directory.load(tmp_path / "model")
-    network = LanguageModelNetwork(LanguageModelShape(**files.config["model"]), dropout=0.2)
+    shape, dropped = LanguageModelShape(**files.config["model"]), wanted.regularization
+    network = LanguageModelNetwork(shape, regularization=dropped)
     network.load_tensors(files.tensors)
-    data = prepare([corpus], wanted.text, wanted.training)
-    assert mean_loss(network, data.validation, CPU) == files.config["training"]["results"]["validation_loss"]
+    reader = prepare([corpus], wanted.text).validation_reader(wanted.training)
+    assert mean_loss(network, reader, CPU) == files.config["training"]["results"]["validation_loss"]
 
 
 @pytest.mark.usefixtures("no_curve")
 def test_the_same_settings_give_the_same_bits_and_another_seed_does_not(corpus: Path, tmp_path: Path) -> None:
-    wanted = settings(model={"dropout": 0.3}, text={"read": "sentences"})
-    train(corpus, tmp_path / "one", wanted)
-    train(corpus, tmp_path / "two", wanted)
-    train(
-        corpus, tmp_path / "other", settings(model={"dropout": 0.3}, text={"read": "sentences"}, training={"seed": 2})
-    )
+    wanted: dict[str, Any] = {"regularization": {"dropout": 0.3}, "text": {"read": "sentences"}}
+    train(corpus, tmp_path / "one", settings(**wanted))
+    train(corpus, tmp_path / "two", settings(**wanted))
+    train(corpus, tmp_path / "other", settings(**wanted, training={"seed": 2}))
     assert weights_of(tmp_path / "one") == weights_of(tmp_path / "two") != weights_of(tmp_path / "other")
 
 
@@ -218,9 +170,9 @@ def test_too_large_a_batch_and_window_shrink_and_say_so(tmp_path: Path) -> None:
     corpus.write_text("one two three\nfour five\nsix seven eight\n" * 3, encoding="utf-8")
     for read, expected in (("stream", "batch 40 -> 1"), ("sentences", "batch 40 -> 8")):
         events = run([corpus], tmp_path / read, settings(text={"read": read}, training={"batch": 40, "window": 10**6}))
-        data = next(events)
-        assert isinstance(data, DataRead)
-        assert any(note.startswith(expected) for note in data.notes), data.notes
+        _, prepared = next(events), next(events)
+        assert isinstance(prepared, Prepared)
+        assert any(note.startswith(expected) for note in prepared.notes), prepared.notes
         assert isinstance(all_of(events)[0], Finished)
 
 
@@ -229,7 +181,7 @@ def test_blank_lines_count_for_nothing_where_sentences_are_read(corpus: Path, tm
     wanted = settings(text={"read": "sentences"})
     finished, validations = train(corpus, tmp_path / "model", wanted)
     model = LanguageModel.load(tmp_path / "model")
-    data = prepare([corpus], wanted.text, wanted.training)
+    data = prepare([corpus], wanted.text)
     text = data.parts["validation"].text
     assert "\n\n" in text
     result = model.evaluate(text)
@@ -243,50 +195,10 @@ def test_blank_lines_count_for_nothing_where_sentences_are_read(corpus: Path, tm
     assert finished.loss < data.unigram < data.uniform
 
 
-# Minutes, on a clock of our own
-
-
-class Clock:
-    """Stands in for the module `time`: each look at it takes a while, by turns longer and shorter."""
-
-    def __init__(self) -> None:
-        self.now, self.looks = 50.0, 0
-
-    def perf_counter(self) -> float:
-        self.looks += 1
-        self.now += 0.02 if self.looks % 700 < 300 else 0.05
-        return self.now
-
-
-@pytest.mark.usefixtures("no_curve")
-def test_a_run_of_minutes_is_repeated_by_the_plan_that_it_made(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    for module in (run_module, output_module):
-        monkeypatch.setattr(module, "time", clock)
-    timed, expected = train(corpus, tmp_path / "timed", settings(training={"epochs": None, "minutes": 0.5}))
-    monkeypatch.undo()
-    monkeypatch.setattr(output_module, "draw_curve", lambda records, **_: b"")
-    words = timed.repeat.split()
-    plan = words[words.index("--anneal") + 1]
-    schedule = schedule_from_plan(0.02, plan)
-    assert len(schedule.legs) > 3, "the clock gave reason to think again"
-    assert schedule.end == timed.steps > 60
-    assert 0.85 * 30 < timed.seconds < 30, "all but what saving and drawing take, which is nothing here"
-    assert "--minutes" not in words
-    assert "--threads 1" in timed.repeat
-    again, losses = train(corpus, tmp_path / "again", settings(training={"epochs": None, "anneal": plan}))
-    assert losses == expected
-    assert again.steps == timed.steps
-    assert weights_of(tmp_path / "again") == weights_of(tmp_path / "timed")
-    assert again.repeat == timed.repeat
-    assert config_of(tmp_path / "timed")["training"]["results"]["repeat"] == timed.repeat
-
-
 # What it refuses, and what breaks off
 
 
+@pytest.mark.usefixtures("no_curve")
 def test_a_model_is_not_replaced_unless_told_so(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     train(corpus, out)
@@ -302,6 +214,7 @@ def test_a_model_is_not_replaced_unless_told_so(corpus: Path, tmp_path: Path) ->
     assert len(log_of(out)) == 2, "the log begins anew"
 
 
+@pytest.mark.usefixtures("no_curve")
 def test_a_corpus_that_cannot_be_used_leaves_an_earlier_model_alone(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     train(corpus, out)
@@ -311,6 +224,22 @@ def test_a_corpus_that_cannot_be_used_leaves_an_earlier_model_alone(corpus: Path
         with pytest.raises(CorpusError, match=message):
             next(run([tmp_path / "bad.txt"], out, SETTINGS, overwrite=True))
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.usefixtures("no_curve")
+def test_options_that_do_not_go_together_leave_an_earlier_run_alone(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    assert isinstance(all_of(run([corpus], out, SETTINGS, should_stop=stop_after(3)))[0], Stopped)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert out / "training" / "state.json" in before
+    for wanted, message in (
+        (settings(regularization={"signal_norm": 1.0}), "signal_norm is for the cells tanh, relu, sigmoid, not for"),
+        (settings(model={"initialization": "identity"}), "initialization identity is for cells with one gate"),
+        (settings(training={"epochs": None, "anneal": "9:5"}), 'anneal is "9:5": give step:end pairs'),
+    ):
+        with pytest.raises(UsageError, match=message):
+            list(run([corpus], out, wanted, overwrite=True))
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("device", ["nowhere", "cuda:99", "meta"])

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,17 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UsageError
-from unrolled.training.schedule import (
-    HOLD,
-    WARM_UP,
-    Leg,
-    Pacer,
-    Schedule,
-    schedule_from_plan,
-    schedule_of_length,
-)
+from unrolled.training.schedule import FALLS, Leg, Pacer, Schedule, legs_from_plan, legs_of_length
+
+HOLD, WARM_UP = 0.1, 50
+"""What a schedule has by default."""
+
+
+def schedule_of_length(highest: float, steps: int) -> Schedule:
+    return Schedule(highest, legs=legs_of_length(steps, HOLD))
+
 
 # Rates
+
+
+def test_the_defaults_are_those_that_the_tests_count_with() -> None:
+    assert (Schedule(1.0).warm_up, Schedule(1.0).hold, Schedule(1.0).fall) == (WARM_UP, HOLD, "linear")
 
 
 def test_a_run_of_known_length_warms_up_holds_and_falls_to_zero() -> None:
@@ -75,7 +79,7 @@ def test_a_second_thought_at_the_same_step_replaces_the_first() -> None:
 
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
-    schedule = Schedule(draw(st.floats(1e-6, 10)))
+    schedule = Schedule(draw(st.floats(1e-6, 10)), draw(st.sampled_from(list(FALLS))), draw(st.integers(0, 100)))
     step = 0
     for length, taken in draw(st.lists(st.tuples(st.integers(2, 5000), st.integers(1, 5000)), min_size=1, max_size=9)):
         schedule.fall_to(step, step + length)
@@ -85,7 +89,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
 
 @given(schedules())
 def test_a_plan_gives_back_the_same_rates_to_the_last_bit(schedule: Schedule) -> None:
-    again = schedule_from_plan(schedule.highest, schedule.plan())
+    again = replace(schedule, legs=legs_from_plan(schedule.plan()))
     assert again.legs == schedule.legs
     assert again.end is not None
     steps = random.Random(1).choices(range(again.end), k=100)
@@ -94,8 +98,8 @@ def test_a_plan_gives_back_the_same_rates_to_the_last_bit(schedule: Schedule) ->
 
 
 def test_a_plan_is_written_as_pairs() -> None:
-    assert Schedule(1.0, [Leg(120, 3000), Leg(900, 3100)]).plan() == "120:3000,900:3100"
-    assert schedule_from_plan(1.0, " 120:3000,900:3100").legs == [Leg(120, 3000), Leg(900, 3100)]
+    assert Schedule(1.0, legs=[Leg(120, 3000), Leg(900, 3100)]).plan() == "120:3000,900:3100"
+    assert legs_from_plan(" 120:3000,900:3100") == [Leg(120, 3000), Leg(900, 3100)]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_a_plan_is_written_as_pairs() -> None:
 )
 def test_what_is_no_plan_is_refused(plan: str) -> None:
     with pytest.raises(UsageError) as caught:
-        schedule_from_plan(1.0, plan)
+        legs_from_plan(plan)
     expected = f'anneal is "{plan}": give step:end pairs as a run prints them, such as 120:3000,900:3100'
     assert str(caught.value) == expected
 
@@ -182,7 +186,7 @@ def test_a_run_of_given_minutes_ends_within_five_percent_of_them(name: str) -> N
     fallen = machine.rates[WARM_UP:] or machine.rates
     assert fallen[-1] < 0.1 * max(machine.rates), "the rate is annealed by then"
     assert all(later <= sooner for sooner, later in pairwise(fallen))
-    again = schedule_from_plan(0.5, machine.schedule.plan())
+    again = replace(machine.schedule, legs=legs_from_plan(machine.schedule.plan()))
     assert again.end == machine.done
     assert [again.rate(step) for step in range(machine.done)] == machine.rates, "and can be repeated without a clock"
 
@@ -191,13 +195,15 @@ def test_a_run_that_was_stopped_ends_on_its_own_time() -> None:
     whole = Machine(3, lambda step, now: 0.05)
     whole.run(stop_after=100)
     assert 100 < whole.now - 1000 < 101
-    rest = Machine(3, lambda step, now: 0.08, schedule=schedule_from_plan(0.5, whole.schedule.plan()), done=whole.done)
+    rest = Machine(
+        3, lambda step, now: 0.08, schedule=Schedule(0.5, legs=legs_from_plan(whole.schedule.plan())), done=whole.done
+    )
     rest.rates, rest.now = whole.rates, whole.now - 5000  # another day
     began = rest.now
     rest.minutes = 3 - (whole.now - 1000) / 60  # as the run itself counts: what is left of its minutes
     rest.run()
     assert 0.95 * 180 < (whole.now - 1000) + (rest.now - began) < 1.05 * 180
-    again = schedule_from_plan(0.5, rest.schedule.plan())
+    again = Schedule(0.5, legs=legs_from_plan(rest.schedule.plan()))
     assert [again.rate(step) for step in range(rest.done)] == rest.rates
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from unrolled import ModelSettings, TrainingSettings
+from unrolled import ModelSettings, Regularization, TrainingSettings
 from unrolled.errors import UsageError
 from unrolled.settings import options_of
 from unrolled.text.settings import TextSettings
@@ -27,9 +27,17 @@ def message_of(settings: type, **options: Any) -> str:
         ({"hidden": 0}, "hidden is 0: give a whole number of at least 1"),
         ({"embedding": -1}, "embedding is -1: give a whole number of at least 1"),
         ({"layers": 0}, "layers is 0: give a whole number of at least 1"),
-        ({"dropout": 1.0}, "dropout is 1.0: give a share of at least 0 and below 1"),
-        ({"dropout": -0.1}, "dropout is -0.1: give a share of at least 0 and below 1"),
-        ({"dropout": math.nan}, "dropout is nan: give a share of at least 0 and below 1"),
+        ({"most_parameters": 0}, "most_parameters is 0: give a whole number of at least 1"),
+        (
+            {"initialization": "normal"},
+            'initialization is "normal": choose one of uniform, orthogonal, identity, scaled',
+        ),
+        ({"initial_range": 0.0}, "initial_range is 0.0: give a number above 0"),
+        ({"initial_range": -1.0}, "initial_range is -1.0: give a number above 0"),
+        ({"initial_range": math.inf}, "initial_range is inf: give a number above 0"),
+        ({"initial_range": math.nan}, "initial_range is nan: give a number above 0"),
+        ({"forget_bias": math.nan}, "forget_bias is nan: give a number, such as 1"),
+        ({"forget_bias": -math.inf}, "forget_bias is -inf: give a number, such as 1"),
         (
             {"tied": True, "hidden": 8, "embedding": 9},
             "tied weights need equal sizes: embedding is 9, hidden is 8",
@@ -56,6 +64,18 @@ def test_a_model_that_cannot_be_is_refused(options: dict[str, Any], message: str
         ({"threads": 0}, "threads is 0: give a whole number of at least 1"),
         ({"clip": -1.0}, "clip is -1.0: give a norm above 0, or 0 to leave gradients as they are"),
         ({"clip": math.inf}, "clip is inf: give a norm above 0, or 0 to leave gradients as they are"),
+        ({"clip_value": -0.5}, "clip_value is -0.5: give a size above 0, or 0 to leave gradients alone"),
+        ({"clip_value": math.nan}, "clip_value is nan: give a size above 0, or 0 to leave gradients alone"),
+        ({"clip_value": math.inf}, "clip_value is inf: give a size above 0, or 0 to leave gradients alone"),
+        ({"hold": 1.0}, "hold is 1.0: give a share of at least 0 and below 1"),
+        ({"hold": -0.1}, "hold is -0.1: give a share of at least 0 and below 1"),
+        ({"hold": math.nan}, "hold is nan: give a share of at least 0 and below 1"),
+        ({"weight_decay": -0.01}, "weight_decay is -0.01: give a factor of at least 0"),
+        ({"weight_decay": math.nan}, "weight_decay is nan: give a factor of at least 0"),
+        ({"weight_decay": math.inf}, "weight_decay is inf: give a factor of at least 0"),
+        ({"warm_up": -1}, "warm_up is -1: give a number of steps of at least 0"),
+        ({"schedule": "steps"}, 'schedule is "steps": choose one of linear, cosine, halving, constant'),
+        ({"average": "always"}, 'average is "always": choose one of none, triggered'),
         ({"seed": -1}, "seed is -1: give a whole number from 0 to 2^63 - 1"),
         ({"seed": 2**63}, f"seed is {2**63}: give a whole number from 0 to 2^63 - 1"),
         ({"optimizer": "adam"}, 'optimizer is "adam": choose one of adamw, sgd, momentum, rmsprop, adagrad'),
@@ -66,20 +86,6 @@ def test_training_that_cannot_be_is_refused(options: dict[str, Any], message: st
     assert message_of(TrainingSettings, **options) == message
 
 
-def test_sizes_are_filled_in_by_unit_and_by_each_other() -> None:
-    assert ModelSettings(hidden=5).sizes_for("word") == (5, 5)
-    assert ModelSettings(hidden=5, embedding=3).sizes_for("word") == (5, 3)
-    assert ModelSettings(embedding=3, tied=True).sizes_for("word") == (3, 3)
-    for unit in ("word", "char", "bpe"):
-        hidden, embedding = ModelSettings().sizes_for(unit)
-        assert hidden == embedding >= 100
-        assert ModelSettings(embedding=3).sizes_for(unit) == (hidden, 3)
-        batch, window = TrainingSettings().sizes_for(unit)
-        assert min(batch, window) > 1
-        assert TrainingSettings(batch=3).sizes_for(unit) == (3, window)
-        assert TrainingSettings(window=4).sizes_for(unit) == (batch, 4)
-
-
 def test_each_optimizer_has_its_own_rate() -> None:
     assert OPTIMIZERS.keys() == MAKERS.keys() == {"adamw", "sgd", "momentum", "rmsprop", "adagrad"}
     for name, rate in OPTIMIZERS.items():
@@ -87,7 +93,7 @@ def test_each_optimizer_has_its_own_rate() -> None:
         assert TrainingSettings(optimizer=name, learning_rate=0.5).highest_rate == 0.5
 
 
-@pytest.mark.parametrize("group", [TextSettings, ModelSettings, TrainingSettings])
+@pytest.mark.parametrize("group", [TextSettings, ModelSettings, Regularization, TrainingSettings])
 def test_every_field_is_frozen_and_explained(group: type) -> None:
     settings = group()
     for each in fields(settings):
@@ -98,11 +104,13 @@ def test_every_field_is_frozen_and_explained(group: type) -> None:
 
 
 def test_options_name_what_differs_from_the_default_and_are_quoted() -> None:
-    assert options_of(ModelSettings(cell="gru", tied=True, dropout=0.25)) == [
+    assert options_of(ModelSettings(cell="gru", tied=True, forget_bias=0.25)) == [
         *("--cell", "gru"),
         "--tied",
-        *("--dropout", "0.25"),
+        *("--forget-bias", "0.25"),
     ]
+    assert options_of(ModelSettings(layers=1, tied=False)) == ["--layers", "1", "--no-tied"]
+    assert options_of(Regularization(dropout=0.0, locked=False)) == ["--dropout", "0.0", "--no-locked"]
     assert options_of(TextSettings(validation="my file's.txt", min_count=2)) == [
         *("--min-count", "2"),
         *("--validation", "'my file'\"'\"'s.txt'"),

@@ -39,10 +39,10 @@ def verb(
     unrolled, folder = program(), shlex.quote(str(out))
     settings = Settings(
         TextSettings(min_count=2),
-        ModelSettings(tied=True, dropout=0.5),  # the text is short: without these it would be learnt by heart
+        ModelSettings(),
         TrainingSettings(minutes=minutes, threads=threads),
     )
-    options = " ".join(word for part in (settings.text, settings.model, settings.training) for word in options_of(part))
+    options = " ".join(word for part in (settings.text, settings.training) for word in options_of(part))
     _announce(f"{unrolled} train {EMBEDDED} --out {folder} --overwrite {options}")
     train([EMBEDDED], out, settings, overwrite=True)
     _announce(f"{unrolled} evaluate {folder}")

@@ -43,6 +43,8 @@ def with_settings(verb: Callable[..., None]) -> Callable[..., None]:
 
 def _parameter(field: "Field[Any]", annotation: Any) -> inspect.Parameter:
     name = "--" + field.name.replace("_", "-")
+    if isinstance(field.default, bool) or annotation == bool | None:
+        name = f"{name}/{name.replace('--', '--no-', 1)}"
     choices = field.metadata.get("choices", ())
     metavar = "|".join(choices) if choices else None
     option = typer.Option(

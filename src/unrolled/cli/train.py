@@ -1,7 +1,8 @@
 """Train a language model on a text and write a model directory.
 
 CORPUS is a file, several files, a folder (all files below it), - for standard input, or :embedded: for a text that
-comes with Python. Ctrl-C stops and saves; --resume goes on.
+comes with Python. With --minutes, the size of the network and all else that is left open is planned for this text,
+this machine and this time; --show-plan prints the plan and ends. Ctrl-C stops and saves; --resume goes on.
 
 Example: unrolled train novel.txt --out novel --unit word --minutes 10
 """
@@ -9,18 +10,23 @@ Example: unrolled train novel.txt --out novel --unit word --minutes 10
 import shlex
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unrolled.cli import STARTED
-from unrolled.cli.console import duration, program, say
+from unrolled.cli.console import duration, print_json, program, say
 from unrolled.cli.options import with_settings
 from unrolled.cli.watching import Watcher
 from unrolled.errors import UsageError
+from unrolled.nn.regularization import Regularization
 from unrolled.text.settings import TextSettings
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+
+if TYPE_CHECKING:
+    from unrolled.training.events import Finished
 
 
 @with_settings
@@ -29,20 +35,48 @@ def verb(
     out: Annotated[str, typer.Option("--out", help="Model directory to write.", show_default=False)] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,
+    show_plan: Annotated[bool, typer.Option("--show-plan", help="Print what the run would do, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as one JSON object.")] = False,
     *,
     text: TextSettings,
     model: ModelSettings,
+    regularization: Regularization,
     training: TrainingSettings,
 ) -> None:
     """Parse, train, say what came of it."""
+    settings = Settings(text, model, training, regularization)
+    if show_plan:
+        print_plan(corpus or [], settings, as_json=as_json)
+        return
     if not out:
         raise UsageError("--out is missing: name the model directory to write, such as --out model")
     if not corpus and not resume:
         raise UsageError("CORPUS is missing: give a file, a folder, - for standard input, or :embedded:")
-    train(corpus or [], Path(out), Settings(text, model, training), resume=resume, overwrite=overwrite)
+    finished = train(corpus or [], Path(out), settings, resume=resume, overwrite=overwrite)
+    if as_json:
+        print_json(asdict(finished) | {"directory": str(finished.directory)})
 
 
-def train(sources: list[str], out: Path, settings: Settings, *, resume: bool = False, overwrite: bool = False) -> None:
+def print_plan(sources: list[str], settings: Settings, *, as_json: bool = False) -> None:
+    """Print what the run would do: the text on standard error, the plan on standard output."""
+    from unrolled.training.events import Planned
+    from unrolled.training.run import run
+
+    if not sources:
+        raise UsageError("CORPUS is missing: give a file, a folder, - for standard input, or :embedded:")
+    watch = Watcher()
+    for event in run(sources, None, settings, started=STARTED):
+        if not isinstance(event, Planned):
+            watch(event)
+        elif as_json:
+            print_json(event.plan.as_dict())
+        else:
+            print("\n".join(event.plan.lines()))
+
+
+def train(
+    sources: list[str], out: Path, settings: Settings, *, resume: bool = False, overwrite: bool = False
+) -> "Finished":
     """Train while showing progress; ends the process with 130 or 143 when asked to stop.
 
     Raises:
@@ -62,12 +96,12 @@ def train(sources: list[str], out: Path, settings: Settings, *, resume: bool = F
                 last = event
         finally:
             watch.close()
-    match last:
-        case Finished():
-            say(f"finished    {last.steps:,} steps in {duration(last.seconds)}; best weights in {last.directory}")
-            say(f"repeat with {program()} train {shlex.join(sources or last.sources)} --out NEW {last.repeat}")
-        case Stopped():
-            say(f"stopped     after {last.steps:,} steps; {last.directory} can be used as it is")
-            words = shlex.join([*sources, "--out", str(last.directory)])
-            say(f"resume with {program()} train {words} {last.resume}")
-            sys.exit(128 + (request.signal_number or signal.SIGINT))
+    if isinstance(last, Stopped):
+        say(f"stopped     after {last.steps:,} steps; {last.directory} can be used as it is")
+        words = shlex.join([*sources, "--out", str(last.directory)])
+        say(f"resume with {program()} train {words} {last.resume}")
+        sys.exit(128 + (request.signal_number or signal.SIGINT))
+    assert isinstance(last, Finished)
+    say(f"finished    {last.steps:,} steps in {duration(last.seconds)}; best weights in {last.directory}")
+    say(f"repeat with {program()} train {shlex.join(sources or last.sources)} --out NEW {last.repeat}")
+    return last

@@ -2,7 +2,7 @@
 
 from unrolled import metrics
 from unrolled.cli.console import ProgressBar, duration, say
-from unrolled.training.events import DataRead, Event, Finished, Prepared, Progress, Stopped, Validated
+from unrolled.training.events import DataRead, Event, Finished, Planned, Prepared, Progress, Stopped, Validated
 
 
 class Watcher:
@@ -19,6 +19,9 @@ class Watcher:
                 self._data = event
                 for line in (*event.report.lines(), *event.notes):
                     say(line)
+            case Planned():
+                for line in event.plan.lines():
+                    say(line)
             case Prepared():
                 self._prepared(event)
             case Progress():
@@ -30,6 +33,8 @@ class Watcher:
 
     def _prepared(self, event: Prepared) -> None:
         say(f"model       {event.description}: {event.parameters:,} parameters")
+        for line in event.notes:
+            say(line)
         say(f"engine      {event.engine}, device {event.device}, {event.steps_a_pass:,} steps a pass")
         if event.steps_done:
             say(f"resuming    after {event.steps_done:,} steps")

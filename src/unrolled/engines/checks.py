@@ -84,7 +84,7 @@ def check_project_tokens(ids: Array, embedding: Array, weight_ih: Array, bias_ih
     if bias_ih is not None:
         expect("bias_ih", bias_ih, (len(weight_ih),))
     _check_dtypes("embedding", embedding, [("weight_ih", weight_ih), ("bias_ih", bias_ih)])
-    _check_tokens("ids", ids, tuple(ids.shape), len(embedding))
+    check_tokens("ids", ids, tuple(ids.shape), len(embedding))
 
 
 def check_linear_cross_entropy(inputs: Array, weight: Array, bias: Array | None, targets: Array) -> None:
@@ -94,7 +94,7 @@ def check_linear_cross_entropy(inputs: Array, weight: Array, bias: Array | None,
         ShapeError: names the operand, its shape and the one expected.
     """
     check_linear(inputs, weight, bias)
-    _check_tokens("targets", targets, (len(inputs),), len(weight))
+    check_tokens("targets", targets, (len(inputs),), len(weight))
 
 
 def check_language_model(weights: LanguageModelWeights) -> None:
@@ -148,7 +148,7 @@ def check_rows(
     if rows == 0:
         raise ShapeError("state is of no sequence: give at least one")
     if tokens is not None:
-        _check_tokens("tokens", tokens, (rows or 0,), len(weights.embedding))
+        check_tokens("tokens", tokens, (rows or 0,), len(weights.embedding))
 
 
 def check_choices(weights: LanguageModelWeights, forbidden: Sequence[int], stop: int | None) -> None:
@@ -174,11 +174,11 @@ def check_read(
     """
     expect("lengths", lengths, (None,))
     _check_integers("lengths", lengths, tuple(lengths.shape), 1, len(inputs))
-    _check_tokens("inputs", inputs, (int(lengths.sum()),), len(weights.embedding))
+    check_tokens("inputs", inputs, (int(lengths.sum()),), len(weights.embedding))
     if state is not None:
         check_rows(weights, state, len(lengths))
     if targets is not None:
-        _check_tokens("targets", targets, tuple(inputs.shape), len(weights.embedding))
+        check_tokens("targets", targets, tuple(inputs.shape), len(weights.embedding))
 
 
 def _expect_some(name: str, array: Array) -> None:
@@ -207,7 +207,12 @@ def _check_dtypes(first: str, like: Array, named: Sequence[tuple[str, Array | No
             )
 
 
-def _check_tokens(name: str, tokens: Array, shape: tuple[int, ...], count: int) -> None:
+def check_tokens(name: str, tokens: Array, shape: tuple[int, ...], count: int) -> None:
+    """Hold token ids against their shape and the vocabulary's size; on a device their values are not looked at.
+
+    Raises:
+        ShapeError: another shape, no integers, none at all, or an id outside 0..count-1.
+    """
     if hasattr(tokens, "is_cpu") and not tokens.is_cpu:
         expect(name, tokens, shape)  # to look at the values would stall the device, which looks at them itself
         return

@@ -6,7 +6,7 @@ without torch.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,13 @@ from unrolled import cells, engines
 from unrolled.engines import autograd
 from unrolled.engines.checks import expect
 from unrolled.errors import UsageError
-from unrolled.nn import Dropout, Recurrent
+from unrolled.nn import Dropout, Recurrent, Regularization
+from unrolled.nn.dropout import dropped_rows
+from unrolled.nn.penalties import activation_penalty, temporal_activation_penalty
 from unrolled.nn.recurrent import HiddenState
+
+EMBEDDING_RANGE = 0.1
+"""Bound of the embedding's first values (as in Merity et al., arXiv:1708.01009)."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,29 @@ class LanguageModelShape:
             )
 
 
+class Objective(NamedTuple):
+    """What a batch asks a network to make small.
+
+    Attributes:
+        losses: of the tokens that count, in nats, (N,).
+        penalty: what regularisation adds to their mean; None where it adds nothing.
+        state: after the batch's last tokens.
+    """
+
+    losses: Tensor
+    penalty: Tensor | None
+    state: HiddenState
+
+
 class LanguageModelNetwork(nn.Module):
     """p(next token | all tokens so far), for training.
 
     Args:
         shape: the sizes.
-        dropout: probability of dropping elements of the embedded input, between layers and of the last output
-            (Zaremba et al., arXiv:1409.2329: never along time).
+        regularization: what is dropped and penalised while training; nothing if None.
+        initialization: of the recurrent layers, see `nn.initialization`.
+        initial_range: bound of all weights and recurrent biases that begin uniform; None: see `reset_parameters`.
+        forget_bias: where the bias of a forget gate begins.
         engine: name of the engine, or "auto".
         sparse_gradients: whether the embedding's gradient is a sparse tensor of the rows that a batch uses, where that
             is less: with weights that are not tied and V > T*B. Not every optimizer takes it, as with nn.Embedding.
@@ -72,53 +93,107 @@ class LanguageModelNetwork(nn.Module):
         self,
         shape: LanguageModelShape,
         *,
-        dropout: float = 0.0,
+        regularization: Regularization | None = None,
+        initialization: str = "uniform",
+        initial_range: float | None = None,
+        forget_bias: float = 1.0,
         engine: str = "auto",
         sparse_gradients: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if initial_range is not None and not 0 < initial_range < math.inf:
+            raise UsageError(f"initial_range is {initial_range}: give a number above 0")
         self.shape, self.engine, self.sparse_gradients = shape, engine, sparse_gradients
+        self.regularization = wanted = Regularization() if regularization is None else regularization
+        self.initial_range = initial_range
         self.embedding = nn.Embedding(shape.vocabulary_size, shape.embedding_size)
         self.recurrent = Recurrent(
             shape.cell,
             shape.embedding_size,
             shape.hidden_size,
             shape.layers,
-            dropout=dropout,
-            forget_bias=1.0,
+            dropout=wanted.between_layers,
+            locked=wanted.locked,
+            weight_drop=wanted.weight_drop or 0.0,
+            signal_norm=wanted.signal_norm or 0.0,
+            initialization=initialization,
+            forget_bias=forget_bias,
             engine=engine,
             generator=generator,
         )
-        self.dropout = Dropout(dropout, generator=generator)
+        self.input_dropout = Dropout(wanted.of_inputs, locked=wanted.locked, generator=generator)
+        self.output_dropout = Dropout(wanted.of_outputs, locked=wanted.locked, generator=generator)
         self.output = nn.Linear(shape.hidden_size, shape.vocabulary_size)
         if shape.tied:
             self.output.weight = self.embedding.weight
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Uniform +-1/sqrt(incoming connections) everywhere, +-0.1 for the embedding, output bias zero."""
-        self.recurrent.reset_parameters(generator)
-        bound = 1 / math.sqrt(self.shape.hidden_size)
+        """Uniform +-1/sqrt(H) but +-0.1 for the embedding, or all within +-initial_range; output bias zero.
+
+        What the recurrent layers' initialisation says otherwise goes before.
+        """
+        self.recurrent.reset_parameters(generator, bound=self.initial_range)
+        bound = self.initial_range or 1 / math.sqrt(self.shape.hidden_size)
         with torch.no_grad():
             self.output.weight.uniform_(-bound, bound, generator=generator)
             self.output.bias.zero_()
-            self.embedding.weight.uniform_(-0.1, 0.1, generator=generator)
+            bound = self.initial_range or EMBEDDING_RANGE
+            self.embedding.weight.uniform_(-bound, bound, generator=generator)
 
     def forward(
         self, ids: Tensor, state: HiddenState | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Tensor, HiddenState]:
         """Read tokens: ids (T, B) to the last layer's outputs (T, B, H) and the state after the last token."""
-        embedding = self.embedding.weight
+        outputs, state = self._read(ids, state, lengths)
+        return self.output_dropout(outputs), state
+
+    def objective(
+        self, ids: Tensor, targets: Tensor, state: HiddenState | None = None, *, lengths: Tensor | None = None
+    ) -> Objective:
+        """Read tokens and say what is to be made small: losses, and penalties while training.
+
+        Args:
+            ids, targets: (T, B).
+            state: to start from; zero if None.
+            lengths: (B,); what lies at and past a sequence's length does not count. None: all counts.
+        """
+        raw, state = self._read(ids, state, lengths)
+        outputs = self.output_dropout(raw)
+        losses, wanted, penalty = self.losses(outputs, targets, lengths), self.regularization, None
+        if self.training and wanted.activation:  # as in the source: outputs as the next layer sees them
+            penalty = wanted.activation * activation_penalty(outputs, lengths)
+        if self.training and wanted.temporal_activation:  # and as they are
+            changes = wanted.temporal_activation * temporal_activation_penalty(raw, lengths)
+            penalty = changes if penalty is None else penalty + changes
+        return Objective(losses, penalty, state)
+
+    def _read(self, ids: Tensor, state: HiddenState | None, lengths: Tensor | None) -> tuple[Tensor, HiddenState]:
+        """Tokens to the last layer's outputs as they are."""
+        embedding, wanted = self.embedding.weight, self.regularization
         sparse = self.sparse_gradients and not self.shape.tied and self.shape.vocabulary_size > ids.numel()
-        if self.training and self.dropout.p > 0:
-            x = self.dropout(nn.functional.embedding(ids, embedding, sparse=sparse))
+        drops, of_tokens = self.training and wanted.of_inputs > 0, wanted.dropout_embedding or 0.0
+        if drops and not wanted.locked:
+            index, rows = dropped_rows(ids, embedding, of_tokens=of_tokens, sparse=sparse, generator=self._generator)
+            x: Tensor = self.input_dropout(nn.functional.embedding(index, rows))
             outputs, state = self.recurrent(x, state, lengths=lengths)
-        else:
-            outputs, state = self.recurrent.forward_tokens(
-                ids, embedding, state, lengths=lengths, sparse_gradient=sparse
+            return outputs, state
+        if drops or (self.training and of_tokens > 0):
+            ids, embedding = dropped_rows(
+                ids,
+                embedding,
+                of_tokens=of_tokens,
+                of_elements=wanted.of_inputs,
+                sparse=sparse,
+                generator=self._generator,
             )
-        return self.dropout(outputs), state
+            sparse = False
+        return self.recurrent.forward_tokens(ids, embedding, state, lengths=lengths, sparse_gradient=sparse)
+
+    @property
+    def _generator(self) -> torch.Generator | None:
+        return self.input_dropout.generator
 
     def losses(self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Negative log-probabilities of the targets in nats, (N,): one for each token that counts, in time order.

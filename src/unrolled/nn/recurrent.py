@@ -9,10 +9,12 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from unrolled import cells, engines
 from unrolled.cells import Cell
-from unrolled.engines import InputWeights, autograd
+from unrolled.engines import Engine, InputWeights, autograd
 from unrolled.engines.checks import expect
 from unrolled.errors import ShapeError, UsageError
-from unrolled.nn.dropout import Dropout
+from unrolled.nn.dropout import Dropout, check_share, keep_mask
+from unrolled.nn.initialization import check_initialization, initialize
+from unrolled.nn.penalties import check_signal_norm, with_signal_norm
 
 Parts = tuple[Tensor, ...]
 """The parts of a state, in the order of `Cell.state`."""
@@ -34,16 +36,22 @@ class Recurrent(nn.Module):
         bias: whether there are bias_ih and bias_hh.
         batch_first: whether inputs and outputs are (B, T, ...) instead of (T, B, ...). States are not affected.
         dropout: probability of zeroing an output of each layer but the last, while training.
+        locked: whether these zeros are the same at all steps (arXiv:1512.05287), or others at each.
+        weight_drop: probability of zeroing a recurrent weight, while training, the same at all steps (DropConnect on
+            weight_hh, arXiv:1708.01009).
+        signal_norm: factor of a penalty on backward signals that shrink or grow; see `penalties.with_signal_norm`.
         bidirectional: D = 2; the outputs of both directions stand side by side.
+        initialization: of the weights, see `initialization.initialize`; biases are zero but for "uniform".
         forget_bias: where given and the cell has a gate "forget", its bias starts at this value (Jozefowicz et al.
             2015 recommend 1); PyTorch's initialisation otherwise. It is an initialisation, not a constant in the cell.
         engine: name of the engine, or "auto".
-        generator: source of the dropout's randomness; torch's own if None.
+        generator: source of the dropouts' randomness; torch's own if None.
         proj_size: not supported; here to be refused by name.
         device, dtype: of the parameters.
 
     Raises:
-        UsageError: unknown cell, sizes below 1, dropout outside 0..1, or proj_size.
+        UsageError: unknown cell or initialisation, sizes below 1, shares outside 0..1, what the cell cannot have, or
+            proj_size.
     """
 
     def __init__(
@@ -56,7 +64,11 @@ class Recurrent(nn.Module):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        locked: bool = False,
+        weight_drop: float = 0.0,
+        signal_norm: float = 0.0,
         bidirectional: bool = False,
+        initialization: str = "uniform",
         forget_bias: float | None = None,
         engine: str = "auto",
         generator: torch.Generator | None = None,
@@ -74,7 +86,11 @@ class Recurrent(nn.Module):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.forget_bias, self.engine = forget_bias, engine
-        self.dropout = Dropout(dropout, generator=generator)
+        check_share("weight_drop", weight_drop)
+        check_signal_norm(cell, signal_norm)
+        check_initialization(initialization, len(self.cell.gates))
+        self.weight_drop, self.signal_norm, self.initialization = weight_drop, signal_norm, initialization
+        self.dropout = Dropout(dropout, locked=locked, generator=generator)
         rows = len(self.cell.gates) * hidden_size
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * self.num_directions
@@ -97,19 +113,25 @@ class Recurrent(nn.Module):
         """D: 2 if bidirectional, else 1."""
         return 2 if self.bidirectional else 1
 
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all parameters uniformly from +-1/sqrt(H), as PyTorch does, then the forget bias if there is one."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.uniform_(-bound, bound, generator=generator)
-            if self.forget_bias is None or not self.bias or "forget" not in self.cell.gates:
-                return
+    def reset_parameters(self, generator: torch.Generator | None = None, *, bound: float | None = None) -> None:
+        """Draw all parameters anew, as `initialization` says; uniform ones within +-bound, by default 1/sqrt(H)."""
+        bound = 1 / math.sqrt(self.hidden_size) if bound is None else bound
+        for layer in range(self.num_layers):
+            for suffix in self._suffixes(layer):
+                weight_ih, weight_hh, *biases = self._weights(suffix)
+                initialize(self.initialization, weight_ih, weight_hh, bound=bound, generator=generator)
+                for name, bias in zip(("bias_ih", "bias_hh"), biases, strict=True):
+                    if bias is not None:
+                        self._reset_bias(name, bias, bound, generator)
+
+    @torch.no_grad()
+    def _reset_bias(self, name: str, bias: Tensor, bound: float, generator: torch.Generator | None) -> None:
+        bias.zero_()
+        if self.initialization == "uniform":
+            bias.uniform_(-bound, bound, generator=generator)
+        if self.forget_bias is not None and "forget" in self.cell.gates:
             start = self.cell.gates.index("forget") * self.hidden_size
-            for name, parameter in self.named_parameters():
-                if name.startswith("bias"):
-                    value = self.forget_bias if name.startswith("bias_ih") else 0.0
-                    parameter[start : start + self.hidden_size] = value
+            bias[start : start + self.hidden_size] = self.forget_bias if name == "bias_ih" else 0.0
 
     def forward(
         self,
@@ -166,12 +188,16 @@ class Recurrent(nn.Module):
 
         def first(suffix: str, initial: Parts) -> tuple[Tensor, Parts]:
             weight_ih, weight_hh, bias_ih, bias_hh = self._weights(suffix)
+            weights = InputWeights(embedding, weight_ih, bias_ih)
+            if self.training and self.signal_norm > 0:
+                x = autograd.project_tokens(engine, ids, *weights, sparse_gradient=sparse_gradient)
+                return self._unroll(engine, x, suffix, initial, lengths)
             return autograd.unroll_tokens(
                 engine,
                 cell,
                 ids,
-                InputWeights(embedding, weight_ih, bias_ih),
-                weight_hh,
+                weights,
+                self._dropped(weight_hh),
                 bias_hh,
                 initial,
                 lengths=lengths,
@@ -204,7 +230,7 @@ class Recurrent(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         expect("input", x, (*x.shape[:-1], self.input_size), "module's input_size")
-        dtype = self._weights("_l0")[0].dtype
+        dtype = self.weight_ih_l0.dtype
         if x.dtype != dtype:
             raise ShapeError(f"input has dtype {x.dtype} and the module's weights have {dtype}: convert one of them")
 
@@ -230,12 +256,38 @@ class Recurrent(nn.Module):
     def _layer(self, x: Tensor, suffix: str, initial: Parts, lengths: Tensor | None) -> tuple[Tensor, Parts]:
         """One layer in one direction: x (T, B, I) to outputs (T, B, H) and the state after the last step."""
         engine = engines.choose(self.engine, self.cell, x)
-        weight_ih, weight_hh, bias_ih, bias_hh = self._weights(suffix)
-        projected = autograd.linear(engine, x, weight_ih, bias_ih)
-        reverse = suffix.endswith("_reverse")
-        return autograd.unroll(
-            engine, self.cell, projected, weight_hh, bias_hh, initial, lengths=lengths, reverse=reverse
+        weight_ih, _, bias_ih, _ = self._weights(suffix)
+        return self._unroll(engine, autograd.linear(engine, x, weight_ih, bias_ih), suffix, initial, lengths)
+
+    def _unroll(
+        self, engine: Engine, x: Tensor, suffix: str, initial: Parts, lengths: Tensor | None
+    ) -> tuple[Tensor, Parts]:
+        """One layer in one direction from its input term (T, B, G*H), regularised while training."""
+        _, weight_hh, _, bias_hh = self._weights(suffix)
+        weight_hh, reverse = self._dropped(weight_hh), suffix.endswith("_reverse")
+        penalised = self.training and self.signal_norm > 0
+        made: list[Tensor] = []
+        if penalised:
+            x, weight_hh = with_signal_norm(
+                x,
+                weight_hh,
+                self.signal_norm,
+                cell=self.cell_name,
+                outputs=lambda: made[0],
+                lengths=lengths,
+                reverse=reverse,
+            )
+        outputs, last = autograd.unroll(
+            engine, self.cell, x, weight_hh, bias_hh, initial, lengths=lengths, reverse=reverse
         )
+        if penalised:
+            made.append(outputs.detach())
+        return outputs, last
+
+    def _dropped(self, weight_hh: Tensor) -> Tensor:
+        if not self.training or self.weight_drop == 0:
+            return weight_hh
+        return weight_hh * keep_mask(tuple(weight_hh.shape), self.weight_drop, weight_hh, self.dropout.generator)
 
     def _weights(self, suffix: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         weight_ih, weight_hh = getattr(self, "weight_ih" + suffix), getattr(self, "weight_hh" + suffix)

@@ -27,12 +27,14 @@ class Batch:
         targets: (T, B) int64 token ids; targets[t, b] is to be predicted from inputs[: t + 1, b].
         lengths: (B,) int64, each at least 1: only positions t < lengths[b] are text. None: all are.
         starts: whether the state before the first step is zero; otherwise it is that after the batch before.
+        rate: factor of the learning rate that suits this batch.
     """
 
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
     lengths: NDArray[np.int64] | None
     starts: bool
+    rate: float = 1.0
 
     @property
     def tokens(self) -> int:
@@ -47,11 +49,18 @@ class StreamReader:
     as first input; the first stream with an end of line. The last window may be shorter, or longer by the one token
     that some streams have more than others.
 
+    With `random_windows` the cuts lie elsewhere in each pass, each up to a quarter of a window before or behind where
+    it would be, so that it is not always the same tokens that learn from little context; a window's rate is in
+    proportion to its length (after Merity et al., arXiv:1708.01009, who draw one length after the other; here a pass
+    keeps its number of windows).
+
     Args:
         ids: (N,) the tokens of the text.
         end_of_line_id: the first input.
         batch_size: streams side by side; fewer where the text does not fill a window for each.
         window: time steps between two cuts; fewer where the text is shorter.
+        random_windows: whether cuts are moved at random.
+        seed: for the cuts; the same seed and pass give the same ones.
 
     Attributes:
         batch_size: streams in use.
@@ -64,8 +73,18 @@ class StreamReader:
         UsageError: batch_size or window is below 1.
     """
 
-    def __init__(self, ids: Ids, *, end_of_line_id: int, batch_size: int, window: int) -> None:
+    def __init__(
+        self,
+        ids: Ids,
+        *,
+        end_of_line_id: int,
+        batch_size: int,
+        window: int,
+        random_windows: bool = False,
+        seed: int = 0,
+    ) -> None:
         _check_at_least_one(batch_size=batch_size, window=window)
+        self._jitter, self._seed = window // 4 if random_windows else 0, seed
         self.tokens = _check_tokens(ids)
         self.window = min(window, self.tokens)
         self.batch_size = min(batch_size, self.tokens // self.window)
@@ -84,16 +103,19 @@ class StreamReader:
         return (self._shortest + self.window - 1) // self.window
 
     def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[Batch]:
-        """The batches of one pass, from number `start` on; every pass is the same, and so is a batch's content."""
-        del pass_index  # the order of a text is not to be changed
-        return (self._batch(number) for number in range(start, len(self)))
+        """The batches of one pass, from number `start` on; what they hold depends on seed and pass alone."""
+        cuts = np.minimum(np.arange(len(self) + 1) * self.window, self._shortest)
+        if self._jitter:
+            moves = np.random.default_rng([self._seed, pass_index]).integers(-self._jitter, self._jitter + 1, len(cuts))
+            cuts[1:-1] = np.minimum(cuts[1:-1] + moves[1:-1], self._shortest - 1)
+        return (self._batch(cuts[number], cuts[number + 1]) for number in range(start, len(self)))
 
-    def _batch(self, number: int) -> Batch:
-        first = number * self.window
-        after = int(self._lengths.max()) if number == len(self) - 1 else first + self.window
-        lengths = np.minimum(self._lengths, after) - first
+    def _batch(self, first: int, after: int) -> Batch:
+        is_last = after == self._shortest
+        lengths = (self._lengths if is_last else np.full_like(self._lengths, after)) - first
         inputs, targets = _gather(self._ids, self._starts + first, lengths)
-        return Batch(inputs, targets, _unless_equal(lengths), starts=number == 0)
+        rate = len(inputs) / self.window if self._jitter else 1.0
+        return Batch(inputs, targets, _unless_equal(lengths), starts=bool(first == 0), rate=rate)
 
 
 class SentenceReader:

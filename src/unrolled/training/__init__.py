@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unrolled.nn.regularization import Regularization
 from unrolled.text.settings import TextSettings
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
 
 if TYPE_CHECKING:
     from unrolled.training.events import Event, Finished, Stopped
 
-__all__ = ["ModelSettings", "Settings", "TextSettings", "TrainingSettings", "train"]
+__all__ = ["ModelSettings", "Regularization", "Settings", "TextSettings", "TrainingSettings", "train"]
 
 
 def train(
@@ -24,6 +25,7 @@ def train(
     text: TextSettings | None = None,
     model: ModelSettings | None = None,
     training: TrainingSettings | None = None,
+    regularization: Regularization | None = None,
     resume: bool = False,
     overwrite: bool = False,
     watch: Callable[["Event"], None] | None = None,
@@ -34,8 +36,9 @@ def train(
         corpus: a file, a folder, several of them, "-" for standard input, or ":embedded:".
         out: the model directory to write.
         text: unit of text, vocabulary, way of reading, split.
-        model: cell and sizes.
+        model: cell, sizes and initial weights.
         training: how long, how fast, with what.
+        regularization: what is dropped and penalised.
         resume: go on with the run in `out` that was stopped; other settings may be left out.
         overwrite: replace a model that is in `out`.
         watch: called with each event (see `training.events`).
@@ -52,7 +55,12 @@ def train(
     from unrolled.training.run import run
 
     sources = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-    settings = Settings(text or TextSettings(), model or ModelSettings(), training or TrainingSettings())
+    settings = Settings(
+        text or TextSettings(),
+        model or ModelSettings(),
+        training or TrainingSettings(),
+        regularization or Regularization(),
+    )
     with stop_on_signals() as request:
         events = run(sources, Path(out), settings, resume=resume, overwrite=overwrite, should_stop=request)
         for event in events:

@@ -7,15 +7,20 @@ import numpy.typing as npt
 import torch
 
 from unrolled.models import LanguageModelNetwork
+from unrolled.training.averaging import Average
 from unrolled.training.loop import Position
 
 Tensors = dict[str, npt.NDArray[Any]]
 
 
 def capture(
-    network: LanguageModelNetwork, optimizer: torch.optim.Optimizer, position: Position, generator: torch.Generator
+    network: LanguageModelNetwork,
+    optimizer: torch.optim.Optimizer,
+    position: Position,
+    generator: torch.Generator,
+    average: Average,
 ) -> Tensors:
-    """Weights, the optimizer's memory, the carried state and the generator as named arrays."""
+    """Weights, the optimizer's memory, the carried state, the generator and the average as named arrays."""
     tensors = {f"network.{name}": array for name, array in network.tensors().items()}
     for index, memory in optimizer.state_dict()["state"].items():
         for name, value in memory.items():
@@ -25,6 +30,8 @@ def capture(
         parts = position.state if isinstance(position.state, tuple) else (position.state,)
         tensors |= {f"state.{index}": _array(part) for index, part in enumerate(parts)}
     tensors["generator"] = _array(generator.get_state())
+    tensors |= {f"average.mean.{index:04}": _array(mean) for index, mean in enumerate(average.means)}
+    tensors["average.losses"], tensors["average.count"] = np.array(average.losses), np.array(average.count)
     return tensors
 
 
@@ -34,10 +41,11 @@ def restore(
     network: LanguageModelNetwork,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
+    average: Average,
     device: torch.device,
 ) -> Position:
     """Put what `capture` took into a network, optimizer and generator made with the same settings."""
-    groups: dict[str, Tensors] = {"network": {}, "optimizer": {}, "state": {}}
+    groups: dict[str, Tensors] = {"network": {}, "optimizer": {}, "state": {}, "average": {}}
     for name, array in tensors.items():
         group, _, rest = name.partition(".")
         if group in groups:
@@ -49,6 +57,9 @@ def restore(
         memory.setdefault(int(index), {})[rest] = torch.from_numpy(np.array(array))
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
     generator.set_state(torch.from_numpy(np.array(tensors["generator"])))
+    means = {name: array for name, array in groups["average"].items() if name.startswith("mean.")}
+    average.means = [torch.from_numpy(np.array(array)).to(device) for _, array in sorted(means.items())]
+    average.losses, average.count = groups["average"]["losses"].tolist(), int(groups["average"]["count"])
     parts = tuple(torch.from_numpy(np.array(array)).to(device) for _, array in sorted(groups["state"].items()))
     return Position(steps, None if not parts else parts if len(parts) > 1 else parts[0])
 

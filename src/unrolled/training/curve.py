@@ -1,16 +1,27 @@
-"""The loss curve of a run as a picture."""
+"""What happened in a run as a picture: loss, rate, gradients, updates and speed over the passes."""
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from unrolled.training.events import Record
 
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
+SMALL_PANELS = (
+    ("learning_rate", "learning rate", "linear"),
+    ("gradient_norm", "gradient norm before clipping", "log"),
+    ("clipped", "share of steps clipped", "share"),
+    ("update_ratio", "norm of update / norm of weights", "log"),
+    ("tokens_per_second", "tokens per second", "linear"),
+)
+"""Field of the log, title, and scale of its axis."""
+
 
 def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, title: str) -> bytes:
-    """A PNG: training and validation loss in nats per token over passes, beside the two baselines.
+    """A PNG of the log: the losses in nats per token beside the two baselines, and below what explains them.
 
     Args:
-        records: lines of log.jsonl; those with "training_loss" or "validation_loss", each with "passes".
+        records: lines of log.jsonl, each with "step" and "passes"; what a line lacks is left out.
         uniform, unigram: the baselines, in nats per token.
         title: stands above.
     """
@@ -18,28 +29,51 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
     from matplotlib.figure import Figure
 
     records = _done_last(records)
-    figure = Figure(figsize=(7.2, 4.5), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for name, colour, label in (("training", "#0072b2", "training"), ("validation", "#d55e00", "validation")):
-        points = [(r["passes"], r[f"{name}_loss"]) for r in records if r.get(f"{name}_loss") is not None]
+    figure = Figure(figsize=(9, 8), dpi=120, layout="constrained")
+    grid = figure.add_gridspec(4, 6)
+    losses = figure.add_subplot(grid[:2, :])
+    _draw_losses(losses, records, uniform=uniform, unigram=unigram)
+    losses.set_title(title, fontsize=11)
+    places = (grid[2, :3], grid[2, 3:], grid[3, :2], grid[3, 2:4], grid[3, 4:])
+    for place, (name, label, scale) in zip(places, SMALL_PANELS, strict=True):
+        axes = figure.add_subplot(place, sharex=losses)
+        points = _points(records, name)
         if points:
-            mark = "o" if name == "validation" else None
-            axes.plot(*zip(*points, strict=True), color=colour, label=label, marker=mark, markersize=4)
-    losses = [r[key] for r in records for key in ("training_loss", "validation_loss") if r.get(key) is not None]
+            axes.plot(*zip(*points, strict=True), color=BLUE, linewidth=1)
+        if scale == "log" and any(value > 0 for _, value in points):
+            axes.set_yscale("log")
+        elif scale == "share":
+            axes.set_ylim(-0.03, 1.03)
+        else:
+            axes.set_ylim(0, 1.08 * max((value for _, value in points), default=1.0) or 1.0)
+        axes.set_title(label, fontsize=9)
+        axes.tick_params(labelsize=8, which="both")
+        axes.grid(alpha=0.25)
+    figure.supxlabel("passes over the training text", fontsize=10)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
+
+
+def _draw_losses(axes: Any, records: Sequence[Record], *, uniform: float, unigram: float) -> None:
+    for name, colour, mark in (("training", BLUE, None), ("validation", ORANGE, "o")):
+        points = _points(records, f"{name}_loss")
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, label=name, marker=mark, markersize=4)
+    losses = [value for name in ("training_loss", "validation_loss") for _, value in _points(records, name)]
     for level, label, style in ((unigram, "unigram", "--"), (uniform, "uniform", ":")):
-        axes.axhline(level, color="#666666", linestyle=style, linewidth=1, label=f"{label} ({level:.2f})")
+        axes.axhline(level, color=GREY, linestyle=style, linewidth=1, label=f"{label} ({level:.2f})")
     low, high = min([*losses, unigram, uniform]), max(uniform, unigram)  # a loss that shoots past them is cut off
     margin = 0.05 * (high - low) or 0.05
     axes.set_ylim(low - margin, high + margin)
     axes.set_xlim(left=0)
-    axes.set_xlabel("passes over the training text")
     axes.set_ylabel("loss (nats per token)")
-    axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.25)
     axes.legend(framealpha=1, edgecolor="none")
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
-    return buffer.getvalue()
+
+
+def _points(records: Sequence[Record], name: str) -> list[tuple[float, float]]:
+    return [(record["passes"], record[name]) for record in records if record.get(name) is not None]
 
 
 def _done_last(records: Sequence[Record]) -> list[Record]:

@@ -32,7 +32,8 @@ class TrainingData:
     Attributes:
         parts: train, validation and, if asked for, test.
         tokenizer: made from the training part alone.
-        training, validation: readers of those parts.
+        ids: tokens of each part.
+        read: how they are read: as a stream or in sentences.
         report: what a person wants to know of it.
         validation_tokens, validation_characters: of the validation part that counts, whether it is read or not.
         uniform, unigram: losses of the two baselines on the validation part, in nats per token.
@@ -40,8 +41,8 @@ class TrainingData:
 
     parts: dict[str, Part]
     tokenizer: Tokenizer
-    training: TextReader
-    validation: TextReader
+    ids: dict[str, Ids]
+    read: str
     report: DataReport
     validation_tokens: int
     validation_characters: int
@@ -49,27 +50,58 @@ class TrainingData:
     unigram: float
 
     def notes(self) -> tuple[str, ...]:
-        """One line for each setting that had to be adapted to the text, or had better be."""
+        """One line for each setting that had better be adapted to the text, and for what is left out."""
         train, validation = self.report.parts["train"], self.report.parts["validation"]
-        notes = list(self.training.notes)
+        notes = []
         if validation.unknown_rate > 0 and train.unknown_rate == 0 and self.tokenizer.unit == "word":
             notes.append(
                 "no word of the training part is unknown, so that nothing can be learnt about the unknown words of the "
                 "validation part: --min-count 2 would help"
             )
-        if self.validation.tokens < self.validation_tokens:
+        shown = len(self._shown())
+        if shown < self.validation_tokens:
             notes.append(
-                f"validation while training reads the first {self.validation.tokens:,} of {self.validation_tokens:,} "
+                f"validation while training reads the first {shown:,} of {self.validation_tokens:,} "
                 "tokens; unrolled evaluate reads them all"
             )
         return tuple(notes)
+
+    def training_reader(self, options: TrainingSettings) -> TextReader:
+        """What a pass of training reads.
+
+        Args:
+            options: with a batch and a window.
+        """
+        batch, window = options.batch or 0, options.window or 0  # an open choice is refused
+        ids, end = self.ids["train"], self.tokenizer.end_of_line_id
+        if self.read == "sentences":
+            return SentenceReader(ids, end_of_line_id=end, batch_size=batch, seed=options.seed)
+        return StreamReader(
+            ids,
+            end_of_line_id=end,
+            batch_size=batch,
+            window=window,
+            random_windows=options.random_windows,
+            seed=options.seed,
+        )
+
+    def validation_reader(self, options: TrainingSettings) -> TextReader:
+        """What a validation reads: side by side, so that it is quick."""
+        shown, end = self._shown(), self.tokenizer.end_of_line_id
+        streams = max(1, min(VALIDATION_STREAMS, len(shown) // SHORTEST_STREAM))
+        if self.read == "sentences":
+            return SentenceReader(shown, end_of_line_id=end, batch_size=streams, seed=0)
+        return StreamReader(shown, end_of_line_id=end, batch_size=streams, window=options.window or 0)
+
+    def _shown(self) -> Ids:
+        return _first_lines(self.ids["validation"], self.tokenizer.end_of_line_id)
 
     def validation_bits_per_character(self, loss: float) -> float:
         """Bits per character of the validation text at a loss in nats per token."""
         return metrics.bits_per_character(loss * self.validation_tokens, self.validation_characters)
 
 
-def prepare(sources: Sequence[str | Path], settings: TextSettings, training: TrainingSettings) -> TrainingData:
+def prepare(sources: Sequence[str | Path], settings: TextSettings) -> TrainingData:
     """Read a corpus and make it ready.
 
     Raises:
@@ -77,36 +109,28 @@ def prepare(sources: Sequence[str | Path], settings: TextSettings, training: Tra
     """
     corpus = read_corpus([str(source) for source in sources], encoding=settings.encoding, errors=settings.errors)
     parts = split_text(corpus, settings)
-    return with_tokenizer(parts, train_tokenizer(parts["train"].text, settings), settings, training)
+    return with_tokenizer(parts, train_tokenizer(parts["train"].text, settings), settings)
 
 
-def with_tokenizer(
-    parts: dict[str, Part], tokenizer: Tokenizer, settings: TextSettings, training: TrainingSettings
-) -> TrainingData:
+def with_tokenizer(parts: dict[str, Part], tokenizer: Tokenizer, settings: TextSettings) -> TrainingData:
     """Make parts that have been read ready with a tokenizer that exists."""
     ids: dict[str, Ids] = {name: tokenizer.encode(part.text) for name, part in parts.items()}
-    batch, window = training.sizes_for(settings.unit)
-    shown = _first_lines(ids["validation"], tokenizer.end_of_line_id)
-    streams = max(1, min(VALIDATION_STREAMS, len(shown) // SHORTEST_STREAM))
-    train_reader, validation_reader = (
-        _reader(part, tokenizer, settings.read, batch_size=batch_size, window=window, seed=training.seed)
-        for part, batch_size in ((ids["train"], batch), (shown, streams))
-    )
     report, validation_text = data_report(parts, ids, tokenizer), parts["validation"].text
+    counted = dict(ids)
     if settings.read == "sentences":
         end = tokenizer.end_of_line_id
-        _, ids["train"] = without_blank_lines(parts["train"].text, ids["train"], end)
-        validation_text, ids["validation"] = without_blank_lines(validation_text, ids["validation"], end)
+        _, counted["train"] = without_blank_lines(parts["train"].text, ids["train"], end)
+        validation_text, counted["validation"] = without_blank_lines(validation_text, ids["validation"], end)
     return TrainingData(
         parts,
         tokenizer,
-        train_reader,
-        validation_reader,
+        ids,
+        settings.read,
         report,
-        len(ids["validation"]),
+        len(counted["validation"]),
         len(validation_text),
         metrics.uniform_baseline(tokenizer.vocabulary_size),
-        metrics.unigram_baseline(ids["train"], ids["validation"], tokenizer.vocabulary_size),
+        metrics.unigram_baseline(counted["train"], counted["validation"], tokenizer.vocabulary_size),
     )
 
 
@@ -116,12 +140,6 @@ def _first_lines(ids: Ids, end_of_line_id: int) -> Ids:
         return ids
     ends = np.flatnonzero(ids[:VALIDATION_TOKENS] == end_of_line_id)
     return ids[: ends[-1] + 1] if len(ends) else ids[:VALIDATION_TOKENS]
-
-
-def _reader(ids: Ids, tokenizer: Tokenizer, read: str, *, batch_size: int, window: int, seed: int) -> TextReader:
-    if read == "stream":
-        return StreamReader(ids, end_of_line_id=tokenizer.end_of_line_id, batch_size=batch_size, window=window)
-    return SentenceReader(ids, end_of_line_id=tokenizer.end_of_line_id, batch_size=batch_size, seed=seed)
 
 
 def parts_record(parts: dict[str, Part]) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unrolled.text.report import DataReport
+
+if TYPE_CHECKING:
+    from unrolled.training.planning import Plan
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,13 @@ class DataRead:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What was left open has been chosen for this text, this machine and this time."""
+
+    plan: "Plan"
+
+
+@dataclass(frozen=True)
 class Prepared:
     """The network is made and training begins.
 
@@ -35,6 +45,7 @@ class Prepared:
         description: cell and sizes in words.
         steps_a_pass: updates in one pass over the text.
         steps_done: updates of the run that is being resumed; 0 for a new one.
+        notes: one line each about settings that had to be adapted to the text.
     """
 
     engine: str
@@ -43,6 +54,7 @@ class Prepared:
     description: str
     steps_a_pass: int
     steps_done: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,7 @@ class Stopped:
     resume: str
 
 
-Event = DataRead | Prepared | Progress | Validated | Finished | Stopped
+Event = DataRead | Planned | Prepared | Progress | Validated | Finished | Stopped
 
 Record = dict[str, Any]
 """A line of log.jsonl."""

@@ -13,7 +13,7 @@ from unrolled.errors import TrainingError
 from unrolled.models import LanguageModelNetwork
 from unrolled.nn.recurrent import HiddenState
 from unrolled.text.batches import Batch
-from unrolled.training.optimizers import clipped_step, forget_gradients, gradient_norm, set_rate
+from unrolled.training.optimizers import clip_values, clipped_step, forget_gradients, gradient_norm, set_rate
 from unrolled.training.schedule import Schedule
 
 
@@ -41,24 +41,16 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One update.
+class Limits:
+    """What gradients are clipped to; 0 does not clip.
 
     Attributes:
-        number: from 1.
-        loss: mean over the batch's tokens before the update, in nats.
-        tokens: how many tokens counted.
-        rate: learning rate.
-        gradient_norm: before clipping.
-        ends_pass: whether this was the last batch of its pass.
+        norm: of all gradients together.
+        value: size of each element, before the norm is looked at.
     """
 
-    number: int
-    loss: float
-    tokens: int
-    rate: float
-    gradient_norm: float
-    ends_pass: bool
+    norm: float = 0.0
+    value: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,16 +58,43 @@ class Trained:
     """What one update came to.
 
     Attributes:
-        loss: mean over the batch's tokens before the update, in nats.
+        loss: mean over the batch's tokens before the update, in nats; penalties are not in it.
         tokens: how many tokens counted.
-        gradient_norm: before clipping.
+        gradient_norm: before any clipping.
+        clipped: whether a limit was passed.
+        update_ratio: norm of the update over norm of the weights; None where it was not asked for or is no number.
         state: after the batch's last tokens, cut off from the graph.
     """
 
     loss: float
     tokens: int
     gradient_norm: float
+    clipped: bool
+    update_ratio: float | None
     state: HiddenState
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update in a run.
+
+    Attributes:
+        number: from 1.
+        rate: learning rate.
+        ends_pass: whether this was the last batch of its pass.
+        done: what it came to.
+    """
+
+    number: int
+    rate: float
+    ends_pass: bool
+    done: Trained
+
+
+SMALLEST_WEIGHTS = 1e-30
+"""What the norm of weights that are all zero is taken for."""
+MEASURED_STEPS = 20
+"""The size of the update is measured once in so many steps: it takes a copy of the weights."""
 
 
 def train_step(
@@ -85,8 +104,9 @@ def train_step(
     state: HiddenState | None,
     *,
     rate: float,
-    clip: float,
+    limits: Limits,
     device: torch.device,
+    measure: bool = False,
 ) -> Trained:
     """One update: forward, backward, norm, check, clipping and descent.
 
@@ -95,8 +115,9 @@ def train_step(
         batch: what to learn from.
         state: to start from; None is zero.
         rate: learning rate.
-        clip: norm to which gradients are clipped; 0 does not clip.
+        limits: of the gradients.
         device: of the network.
+        measure: whether the size of the update is wanted.
 
     Raises:
         TrainingError: loss or gradient is not a finite number; the weights are those before the update.
@@ -105,18 +126,31 @@ def train_step(
         network.train()
     forget_gradients(optimizer)  # first, so that their memory serves the new ones
     inputs, targets, lengths = _on_device(batch, device)
-    outputs, state = network(inputs, state, lengths=lengths)
-    losses = network.losses(outputs, targets, lengths)
+    losses, penalty, state = network.objective(inputs, targets, state, lengths=lengths)
     loss = losses.mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
     norm, value, tokens = gradient_norm(optimizer), loss.item(), len(losses)
     if not (math.isfinite(value) and math.isfinite(norm)):
         raise TrainingError(
             f"the loss is {value} and its gradient has norm {norm}: give a lower --learning-rate or a smaller --clip"
         )
+    clipped = 0 < limits.norm < norm
+    shortened = norm
+    if limits.value > 0:
+        clip_values(optimizer, limits.value)
+        shortened = gradient_norm(optimizer)
+        clipped = clipped or shortened < norm
     set_rate(optimizer, rate)
-    clipped_step(optimizer, norm, clip)
-    return Trained(value, tokens, norm, detached(state))
+    before = [parameter.detach().clone() for parameter in network.parameters()] if measure else None
+    clipped_step(optimizer, shortened, limits.norm)
+    ratio = None if before is None else _update_ratio(before, list(network.parameters()))
+    return Trained(value, tokens, norm, clipped, ratio, detached(state))
+
+
+def _update_ratio(before: list[Tensor], after: list[torch.nn.Parameter]) -> float | None:
+    moved = math.hypot(*(float((new.detach() - old).norm()) for old, new in zip(before, after, strict=True)))
+    ratio = moved / max(math.hypot(*(float(old.norm()) for old in before)), SMALLEST_WEIGHTS)
+    return ratio if math.isfinite(ratio) else None
 
 
 def train_steps(
@@ -126,7 +160,7 @@ def train_steps(
     schedule: Schedule,
     position: Position,
     *,
-    clip: float,
+    limits: Limits,
     device: torch.device,
 ) -> Iterator[Step]:
     """Train until the schedule ends, from `position` on, which is kept up to date between the steps.
@@ -137,16 +171,19 @@ def train_steps(
     while schedule.end is None or position.steps < schedule.end:
         pass_index, start = divmod(position.steps, len(reader))
         for batch in reader.batches(pass_index, start):
-            rate = schedule.rate(position.steps)
+            rate = schedule.rate(position.steps) * batch.rate
+            measure = position.steps % MEASURED_STEPS == 0
             state = None if batch.starts else position.state
             try:
-                done = train_step(network, optimizer, batch, state, rate=rate, clip=clip, device=device)
+                done = train_step(
+                    network, optimizer, batch, state, rate=rate, limits=limits, device=device, measure=measure
+                )
             except TrainingError as error:
                 raise TrainingError(f"step {position.steps + 1}: {error}") from error
             position.steps += 1
             position.state = done.state
             ends_pass = position.steps % len(reader) == 0
-            yield Step(position.steps, done.loss, done.tokens, rate, done.gradient_norm, ends_pass)
+            yield Step(position.steps, rate, ends_pass, done)
             if position.steps == schedule.end:
                 return
 

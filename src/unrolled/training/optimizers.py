@@ -18,7 +18,8 @@ from unrolled.errors import UsageError
 SMALLEST_NORM = 1e-6
 """Added to the norm that clipping divides by, as torch does."""
 
-Maker = Callable[[Sequence[Parameter], float], Optimizer]
+Maker = Callable[[Sequence[Parameter], float, float], Optimizer]
+"""From parameters, rate and weight decay."""
 
 
 class NativeSGD(torch.optim.SGD):
@@ -95,29 +96,32 @@ class NativeAdamW(torch.optim.AdamW):
         return state
 
 
-BETAS, DECAY, MOMENTUM = (0.9, 0.99), 0.01, 0.9
+BETAS, MOMENTUM = (0.9, 0.99), 0.9
 
 MAKERS: dict[str, Maker] = {
-    "adamw": lambda all_, rate: torch.optim.AdamW(all_, rate, betas=BETAS, weight_decay=DECAY, fused=True),
-    "sgd": torch.optim.SGD,  # not fused, so that it takes sparse gradients
-    "momentum": lambda all_, rate: torch.optim.SGD(all_, rate, momentum=MOMENTUM, fused=True),
-    "rmsprop": torch.optim.RMSprop,
-    "adagrad": lambda all_, rate: torch.optim.Adagrad(all_, rate, fused=True),
+    "adamw": lambda all_, rate, decay: torch.optim.AdamW(all_, rate, betas=BETAS, weight_decay=decay, fused=True),
+    "sgd": lambda all_, rate, decay: torch.optim.SGD(all_, rate),  # not fused, so that it takes sparse gradients
+    "momentum": lambda all_, rate, decay: torch.optim.SGD(all_, rate, momentum=MOMENTUM, fused=True),
+    "rmsprop": lambda all_, rate, decay: torch.optim.RMSprop(all_, rate),
+    "adagrad": lambda all_, rate, decay: torch.optim.Adagrad(all_, rate, fused=True),
 }
 NATIVE_MAKERS: dict[str, Maker] = {
-    "adamw": lambda all_, rate: NativeAdamW(all_, rate, betas=BETAS, weight_decay=DECAY),
-    "sgd": NativeSGD,
-    "momentum": lambda all_, rate: NativeSGD(all_, rate, momentum=MOMENTUM),
+    "adamw": lambda all_, rate, decay: NativeAdamW(all_, rate, betas=BETAS, weight_decay=decay),
+    "sgd": lambda all_, rate, decay: NativeSGD(all_, rate),
+    "momentum": lambda all_, rate, decay: NativeSGD(all_, rate, momentum=MOMENTUM),
 }
 
 
-def make(name: str, parameters: Iterable[Parameter], rate: float, *, engine: str = "auto") -> Optimizer:
+def make(
+    name: str, parameters: Iterable[Parameter], rate: float, *, weight_decay: float = 0.01, engine: str = "auto"
+) -> Optimizer:
     """The optimizer of that name.
 
     Args:
         name: a key of `MAKERS`.
         parameters: what it updates.
         rate: learning rate.
+        weight_decay: of AdamW (arXiv:1711.05101); the others do without.
         engine: with "auto" and "native" the native kernels update parameters that lie on the CPU in one floating dtype,
             where they can run; torch's own optimizers do the rest.
 
@@ -129,7 +133,7 @@ def make(name: str, parameters: Iterable[Parameter], rate: float, *, engine: str
     listed = list(parameters)
     wants_native = engine in {"auto", "native"} and name in NATIVE_MAKERS
     is_native = wants_native and update.suits(listed) and update.is_available()
-    return (NATIVE_MAKERS if is_native else MAKERS)[name](listed, rate)
+    return (NATIVE_MAKERS if is_native else MAKERS)[name](listed, rate, weight_decay)
 
 
 def takes_sparse_gradients(name: str) -> bool:
@@ -160,6 +164,12 @@ def gradient_norm(optimizer: Optimizer) -> float:
     if isinstance(optimizer, NativeSGD | NativeAdamW):
         return math.sqrt(update.sum_of_squares(gradients))
     return float(torch.nn.utils.get_total_norm([_values(gradient) for gradient in gradients]))
+
+
+def clip_values(optimizer: Optimizer, limit: float) -> None:
+    """Bring each element of the gradients into -limit..limit, in place (as in Graves, arXiv:1308.0850)."""
+    torch._foreach_clamp_min_(values := [_values(parameter.grad) for parameter in _with_gradients(optimizer)], -limit)
+    torch._foreach_clamp_max_(values, limit)
 
 
 def clipped_step(optimizer: Optimizer, norm: float, clip: float) -> None:

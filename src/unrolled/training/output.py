@@ -79,23 +79,10 @@ class Output:
 
     def repeat(self, plan: str) -> str:
         """Options that repeat the run: what was left to defaults or to the clock is spelled out."""
-        settings, options, shape = self._settings, self._settings.training, self._shape
-        batch, window = options.sizes_for(settings.text.unit)
-        explicit = (
-            settings.text,
-            replace(settings.model, cell=shape.cell, hidden=shape.hidden_size, embedding=shape.embedding_size),
-            replace(
-                options,
-                epochs=None,
-                minutes=None,
-                batch=batch,
-                window=window,
-                learning_rate=options.highest_rate,
-                threads=torch.get_num_threads(),
-                anneal=plan,
-            ),
-        )
-        return " ".join(word for part in explicit for word in options_of(part))
+        settings = self._settings
+        options = replace(settings.training, epochs=None, minutes=None, threads=torch.get_num_threads(), anneal=plan)
+        parts = (settings.text, settings.model, settings.regularization, options)
+        return " ".join(word for part in parts for word in options_of(part))
 
     def draw(self, title: str) -> None:
         """Draw the log as a curve."""

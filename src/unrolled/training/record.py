@@ -16,7 +16,7 @@ def config_of(
     Args:
         shape: the network's sizes.
         data: what it was trained on.
-        settings: "text", "model" and "training" as asked for; "model" keeps what was left to defaults as null.
+        settings: "text", "model", "training" and "regularization", with what was left open filled in.
         results: steps, losses, seconds.
     """
     return {
@@ -27,6 +27,7 @@ def config_of(
         "data": {"parts": parts_record(data.parts), "report": data.report.as_dict()},
         "training": {
             "model": settings["model"],
+            "regularization": settings["regularization"],
             "options": settings["training"],
             "results": results,
         },

@@ -8,6 +8,7 @@ from typing import Any
 
 from unrolled import model_directory
 from unrolled.errors import ModelDirectoryError, UsageError
+from unrolled.nn.regularization import Regularization
 from unrolled.text.settings import TextSettings
 from unrolled.text.split import find_part
 from unrolled.text.tokenizer import Tokenizer
@@ -43,7 +44,7 @@ class Saved:
                 None if name != "train" and text.validation is not None else [str(source) for source in sources] or None
             )
             parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors)
-        return with_tokenizer(parts, self.tokenizer, text, self.settings.training)
+        return with_tokenizer(parts, self.tokenizer, text)
 
 
 def load(out: Path, asked: Settings) -> Saved:
@@ -64,6 +65,7 @@ def load(out: Path, asked: Settings) -> Saved:
             TextSettings(**files.config["text"]),
             ModelSettings(**training["model"]),
             TrainingSettings(**training["options"]),
+            Regularization(**training["regularization"]),
         )
         parts = files.config["data"]["parts"]
         steps, plan, seconds = int(state["steps"]), str(state["plan"]), float(state["seconds"])

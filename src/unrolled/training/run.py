@@ -14,26 +14,27 @@ import torch
 
 from unrolled import engines, metrics, model_directory
 from unrolled.errors import TrainingError
-from unrolled.models import LanguageModelNetwork, LanguageModelShape
-from unrolled.nn import Dropout
-from unrolled.training import checkpoint, optimizers, resuming
+from unrolled.training import checkpoint, resuming
+from unrolled.training.averaging import Average
+from unrolled.training.building import describe, make_network, make_optimizer, make_schedule
 from unrolled.training.checks import check_directory, device_of
 from unrolled.training.data import TrainingData, prepare
-from unrolled.training.events import DataRead, Event, Finished, Prepared, Progress, Stopped, Validated
-from unrolled.training.loop import Position, Step, mean_loss, train_steps
+from unrolled.training.events import DataRead, Event, Finished, Planned, Prepared, Progress, Stopped, Validated
+from unrolled.training.loop import Limits, Position, Step, mean_loss, train_steps
 from unrolled.training.meter import Meter
 from unrolled.training.output import Output
-from unrolled.training.schedule import Pacer, Schedule, schedule_from_plan, schedule_of_length
+from unrolled.training.planning import make_plan
+from unrolled.training.recipe import filled
+from unrolled.training.schedule import Pacer, legs_from_plan
 from unrolled.training.settings import Settings
 
-DEFAULT_EPOCHS = 10
 SECONDS_TO_FINISH = 2.0
 """What saving and drawing take after the last validation; a run of given minutes keeps so much time for them."""
 
 
 def run(
     sources: Sequence[str | Path],
-    out: Path,
+    out: Path | None,
     settings: Settings,
     *,
     resume: bool = False,
@@ -44,22 +45,29 @@ def run(
     """Train a language model; see `training.train` for the arguments.
 
     Args:
+        out: None plans the run and ends with that.
         started: when the whole command began, by time.perf_counter; now if None.
         should_stop: asked after each update; True ends the run with `Stopped`.
     """
     started = time.perf_counter() if started is None else started
-    check_directory(out, resume=resume, overwrite=overwrite)
-    saved = resuming.load(out, settings) if resume else None
+    saved = None
+    if out is not None:
+        check_directory(out, resume=resume, overwrite=overwrite)
+        saved = resuming.load(out, settings) if resume else None
     settings = settings if saved is None else saved.settings
     torch.set_num_threads(settings.training.threads or len(os.sched_getaffinity(0)))
     device_of(settings.training)
-    if saved is None:
-        data = prepare(sources, settings.text, settings.training)
-        model_directory.clear_run(out)
-    else:
-        data = saved.data(sources)
+    data = prepare(sources, settings.text) if saved is None else saved.data(sources)
     yield DataRead(data.report, data.notes(), data.uniform, data.unigram)
-    current = _Run(out, settings, data, started=started, saved=saved)
+    if saved is None and (out is None or settings.training.minutes is not None):
+        plan = make_plan(settings, data, started=started, finishing=SECONDS_TO_FINISH)
+        yield Planned(plan)
+        settings = plan.settings
+    if out is None:
+        return
+    current = _Run(out, filled(settings), data, started=started, saved=saved)
+    if saved is None:  # not before: settings that cannot be leave an earlier run alone
+        model_directory.clear_run(out)
     yield current.prepared()
     yield from current.events(should_stop)
 
@@ -77,69 +85,32 @@ class _Run:
         saved: resuming.Saved | None,
     ) -> None:
         options = settings.training
-        hidden, embedding = settings.model.sizes_for(settings.text.unit)
-        vocabulary = data.tokenizer.vocabulary_size
-        self.shape = LanguageModelShape(
-            settings.model.cell_for(settings.text.unit),
-            vocabulary,
-            embedding,
-            hidden,
-            settings.model.layers,
-            settings.model.tied,
-        )
         self.settings, self.data = settings, data
-        self.output = Output(out, settings, self.shape, data, started - (saved.seconds if saved else 0.0))
+        self.training, self.validation = data.training_reader(options), data.validation_reader(options)
         self.device = device_of(options)
-        self.generator = torch.Generator().manual_seed(options.seed)
-        self.network = LanguageModelNetwork(
-            self.shape,
-            dropout=settings.model.dropout,
-            engine=options.engine,
-            # to find the rows that occur would stall a GPU
-            sparse_gradients=self.device.type == "cpu" and optimizers.takes_sparse_gradients(options.optimizer),
-            generator=self.generator,
-        )
-        self._move_to_device()
-        self.optimizer = optimizers.make(
-            options.optimizer, self.network.parameters(), options.highest_rate, engine=options.engine
-        )
-        self.schedule = self._schedule()
+        self.network, self.generator = make_network(settings, data.tokenizer.vocabulary_size, self.device)
+        self.optimizer = make_optimizer(options, self.network)
+        self.average = Average(list(self.network.parameters()), triggered=options.average == "triggered")
+        self.output = Output(out, settings, self.network.shape, data, started - (saved.seconds if saved else 0.0))
+        self.schedule = make_schedule(options, len(self.training))
         self.position = Position()
         self.meter = Meter(time.perf_counter)
         if saved is not None:
             self.position = checkpoint.restore(
-                saved.tensors, saved.steps, self.network, self.optimizer, self.generator, self.device
+                saved.tensors, saved.steps, self.network, self.optimizer, self.generator, self.average, self.device
             )
             self.output.keep(saved.best_tensors, saved.best)
             if saved.plan:
-                self.schedule = schedule_from_plan(options.highest_rate, saved.plan)
+                self.schedule.legs = legs_from_plan(saved.plan)
         self.pacer = self._pacer()
-
-    def _move_to_device(self) -> None:
-        if self.device.type == "cpu":
-            return
-        self.network.to(self.device)
-        self.generator = torch.Generator(self.device).manual_seed(self.settings.training.seed)
-        for module in self.network.modules():
-            if isinstance(module, Dropout):
-                module.generator = self.generator
-
-    def _schedule(self) -> Schedule:
-        options = self.settings.training
-        if options.anneal is not None:
-            return schedule_from_plan(options.highest_rate, options.anneal)
-        if options.minutes is not None:
-            return Schedule(options.highest_rate)
-        steps = math.ceil((options.epochs or DEFAULT_EPOCHS) * len(self.data.training))
-        return schedule_of_length(options.highest_rate, steps)
 
     def _pacer(self) -> Pacer | None:
         minutes = self.settings.training.minutes
         if minutes is None:
             return None
         deadline = self.output.started + 60 * minutes
-        steps_a_pass = len(self.data.training)
-        steps_a_validation = steps_a_pass * self.data.validation.tokens / self.data.training.tokens / 3  # no way back
+        steps_a_pass = len(self.training)
+        steps_a_validation = steps_a_pass * self.validation.tokens / self.training.tokens / 3  # no way back
         return Pacer(self.schedule, deadline, steps_a_pass, steps_a_validation, SECONDS_TO_FINISH, time.perf_counter)
 
     def prepared(self) -> Prepared:
@@ -150,15 +121,11 @@ class _Run:
             engine.description(),
             str(self.device),
             self.network.parameter_count(),
-            self._description(),
-            len(self.data.training),
+            describe(self.network.shape),
+            len(self.training),
             self.position.steps,
+            self.training.notes,
         )
-
-    def _description(self) -> str:
-        shape = self.shape
-        sizes = f"{shape.layers} x {shape.hidden_size} {shape.cell}, embedding {shape.embedding_size}"
-        return sizes + (", tied" if shape.tied else "")
 
     def events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Train to the end, or until asked to stop; where training breaks off, what did best so far is saved."""
@@ -176,15 +143,16 @@ class _Run:
         validated_at = -1
         steps = train_steps(
             self.network,
-            self.data.training,
+            self.training,
             self.optimizer,
             self.schedule,
             self.position,
-            clip=self.settings.training.clip,
+            limits=Limits(self.settings.training.clip, self.settings.training.clip_value),
             device=self.device,
         )
         for step in steps:
-            self.meter.add(step.loss, step.tokens)
+            self.average.stepped()
+            self.meter.add(step)
             if self.pacer is not None:
                 self.pacer.after(step.number)
             yield self._progress(step)
@@ -212,29 +180,23 @@ class _Run:
         return Progress(step.number, share, self.meter.loss, self.meter.tokens_per_second, left)
 
     def _log_training(self, step: Step) -> None:
-        self.output.log(
-            {
-                "step": step.number,
-                "passes": step.number / len(self.data.training),
-                "training_loss": self.meter.take_mean(),
-                "learning_rate": step.rate,
-                "gradient_norm": step.gradient_norm,
-                "tokens_per_second": self.meter.tokens_per_second,
-            }
-        )
+        self.output.log({"step": step.number, "passes": step.number / len(self.training)} | self.meter.take())
 
     def _validate(self) -> Validated:
         began = time.perf_counter()
-        loss = mean_loss(self.network, self.data.validation, self.device)
+        with self.average.in_place():
+            loss = mean_loss(self.network, self.validation, self.device)
+            improved = loss < self.output.best
+            tensors = self.network.tensors() if improved else {}
+        self.average.validated(loss)
         if self.pacer is not None:
             self.pacer.validated(time.perf_counter() - began)
         steps = self.position.steps
         if not math.isfinite(loss):
             raise TrainingError(f"step {steps}: the validation loss is {loss}: give a lower --learning-rate")
-        improved = loss < self.output.best
         result = Validated(
             steps,
-            steps / len(self.data.training),
+            steps / len(self.training),
             loss,
             metrics.perplexity(loss),
             self.data.validation_bits_per_character(loss),
@@ -250,7 +212,7 @@ class _Run:
             }
         )
         if improved:
-            self.output.keep(self.network.tensors(), loss)
+            self.output.keep(tensors, loss)
             self.output.save_if_due(steps)
         self.meter.skip()
         return result
@@ -261,7 +223,7 @@ class _Run:
             self.output.keep(self.network.tensors(), math.inf)
         self.output.save(steps)
         self.output.draw(self._title())
-        tensors = checkpoint.capture(self.network, self.optimizer, self.position, self.generator)
+        tensors = checkpoint.capture(self.network, self.optimizer, self.position, self.generator, self.average)
         self.output.save_for_resuming(tensors, steps, plan)
         return Stopped(self.output.folder, steps, "--resume")
 
@@ -274,4 +236,4 @@ class _Run:
         return Finished(output.folder, steps, output.best, output.seconds, output.repeat(plan), sources)
 
     def _title(self) -> str:
-        return f"{self._description()}, {self.network.parameter_count():,} parameters"
+        return f"{describe(self.network.shape)}, {self.network.parameter_count():,} parameters"

@@ -1,22 +1,35 @@
 """The learning rate over a run, and the plan that makes a run end on time.
 
-The rate climbs over the first `WARM_UP` steps, stays, and then falls linearly to zero at the run's end. Where the end
-is only known as a time, it is estimated from the speed so far and corrected while the rate falls. Each estimate is a
-leg of the plan, "from this step, fall to zero at that step", in whole steps: the legs alone give the rate of every
-step, so that a run whose end was found by the clock can be repeated without one.
+The rate climbs over the first steps, stays, and then falls. What is left of the run falls linearly from 1 to 0, and the
+rate is a function of it: itself, a cosine, halves, or none. Where the end is only known as a time, it is estimated from
+the speed so far and corrected on the way. Each estimate is a leg of the plan, "from this step, fall to zero at that
+step", in whole steps: the legs alone give the rate of every step, so that a run whose end was found by the clock can be
+repeated without one.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from unrolled.errors import UsageError
 
-WARM_UP = 50
-"""Steps over which the rate climbs to its highest value."""
-HOLD = 0.1
-"""Share of a run before the rate begins to fall."""
+HALVINGS = 9
+"""How often the rate is halved (Zaremba et al., arXiv:1409.2329: in 9 of 13 passes)."""
 
+ROUNDING = 1e-9
+"""So that a half begins at its step and not one later."""
+
+FALLS: dict[str, Callable[[float], float]] = {
+    "linear": lambda left: left,
+    "cosine": lambda left: math.sin(0.5 * math.pi * left) ** 2,  # arXiv:1608.03983: (1 - cos(pi left)) / 2
+    "halving": lambda left: 0.5 ** min(HALVINGS, math.floor(HALVINGS * (1 - left) + ROUNDING) + 1),
+    "constant": lambda left: 1.0,
+}
+"""The rate as a share of the highest, from the share of the fall that is left."""
+
+FIRST_LOOK = 0.1
+"""Share of a run after which its end is estimated for the first time."""
 TOLERANCE = 0.005
 """Share of a run by which its end may be off before the plan is corrected, so that plans stay short."""
 STEPS_TO_MEASURE = 4
@@ -37,21 +50,33 @@ class Schedule:
 
     Attributes:
         highest: the rate after warming up.
+        fall: a key of `FALLS`.
+        warm_up: steps over which the rate climbs.
+        hold: share of the run before the rate falls.
         legs: in order of their starts; none yet while the end is unknown.
     """
 
     highest: float
+    fall: str = "linear"
+    warm_up: int = 50
+    hold: float = 0.1
     legs: list[Leg] = field(default_factory=list)
 
     def rate(self, step: int) -> float:
         """The rate of a step; exactly the same for the same legs, however they came about."""
-        rate = self.highest * min(1.0, (step + 1) / WARM_UP)
+        climbed = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        falls = bool(self.legs) and step >= self.legs[0].start
+        return self.highest * climbed * (FALLS[self.fall](self.left(step)) if falls else 1.0)
+
+    def left(self, step: int) -> float:
+        """The share of the fall that is left at a step, from 1 to 0."""
+        left = 1.0
         for index, leg in enumerate(self.legs):
             if step < leg.start:
                 break
             until = min(step, self.legs[index + 1].start) if index + 1 < len(self.legs) else step
-            rate = rate * (leg.end - until) / (leg.end - leg.start)
-        return rate
+            left = left * (leg.end - until) / (leg.end - leg.start)
+        return left
 
     @property
     def end(self) -> int | None:
@@ -69,13 +94,13 @@ class Schedule:
         return ",".join(f"{leg.start}:{leg.end}" for leg in self.legs)
 
 
-def schedule_of_length(highest: float, steps: int) -> Schedule:
-    """The schedule of a run whose number of steps is known."""
-    return Schedule(highest, [Leg(int(HOLD * steps), steps)])
+def legs_of_length(steps: int, hold: float) -> list[Leg]:
+    """The legs of a run whose number of steps is known."""
+    return [Leg(int(hold * steps), steps)]
 
 
-def schedule_from_plan(highest: float, plan: str) -> Schedule:
-    """The schedule of an earlier run, from the text that `Schedule.plan` gave.
+def legs_from_plan(plan: str) -> list[Leg]:
+    """The legs of an earlier run, from the text that `Schedule.plan` gave.
 
     Raises:
         UsageError: the text is not of that form.
@@ -87,7 +112,7 @@ def schedule_from_plan(highest: float, plan: str) -> Schedule:
     follow = all(last.start < leg.start < last.end for last, leg in pairwise(legs))
     if not legs or not follow or any(not 0 <= leg.start < leg.end for leg in legs):
         raise UsageError(f'anneal is "{plan}": give step:end pairs as a run prints them, such as 120:3000,900:3100')
-    return Schedule(highest, legs)
+    return legs
 
 
 @dataclass
@@ -121,7 +146,8 @@ class Pacer:
         """Training begins, or goes on, at this step."""
         self._clock_at_look, self._step_at_look = self.clock(), step
         self._tolerance = TOLERANCE * max(0.0, self._seconds_left(self._clock_at_look))
-        self._next_look = self._clock_at_look + HOLD * max(0.0, self._seconds_left(self._clock_at_look))
+        first = max(FIRST_LOOK, self.schedule.hold) if self.schedule.end is None else FIRST_LOOK
+        self._next_look = self._clock_at_look + first * max(0.0, self._seconds_left(self._clock_at_look))
 
     def validated(self, seconds: float) -> None:
         """A validation took so long."""

@@ -1,50 +1,59 @@
-"""Settings of a model and of its training, checked on construction; every default stands here once.
+"""Settings of a model and of its training, checked on construction; every default stands here or in `recipe` once.
 
-The command line makes its options from these fields; `help` and `choices` in a field's metadata are what it shows.
+The command line makes its options from these fields; `help` and `choices` in a field's metadata are what it shows. None
+leaves a choice open; `recipe.filled` and, for a run of given minutes, `planning.plan` make it.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from unrolled import cells, engines
 from unrolled.errors import UsageError
+from unrolled.nn.initialization import NAMES as INITIALIZATIONS
+from unrolled.nn.regularization import Regularization
 from unrolled.settings import check_choice, option
 from unrolled.text.settings import TextSettings
 
 OPTIMIZERS = {"adamw": 0.01, "sgd": 10.0, "momentum": 1.0, "rmsprop": 0.005, "adagrad": 0.05}
 """Optimizers by name, each with its default learning rate."""
+SCHEDULES = ("linear", "cosine", "halving", "constant")
+AVERAGES = ("none", "triggered")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Shape of the network. None leaves a choice to the unit of text."""
+    """Shape of the network and how its weights begin."""
 
     cell: str | None = option(None, "Recurrent cell (default: gru for characters, else lstm)", choices=cells.names())
     hidden: int | None = option(None, "Units in each recurrent layer (default: 256 for characters, else 200)")
     embedding: int | None = option(None, "Size of token vectors (default: as hidden)")
-    layers: int = option(1, "Recurrent layers")
-    tied: bool = option(False, "Use one matrix for token vectors and output layer; needs equal sizes")
-    dropout: float = option(0.0, "Share of elements dropped before, between and after the layers while training")
+    layers: int | None = option(None, "Recurrent layers (default: 1)")
+    tied: bool | None = option(None, "Use one matrix for token vectors and output layer; needs equal sizes")
+    most_parameters: int | None = option(None, "Most weights in all that a plan for --minutes may come to")
+    initialization: str = option("uniform", "How recurrent weights begin", choices=INITIALIZATIONS)
+    initial_range: float | None = option(
+        None, "Bound of weights that begin uniform (default: 1 over the root of hidden; 0.1 for token vectors)"
+    )
+    forget_bias: float = option(1.0, "Where the bias of a forget gate begins")
 
     def __post_init__(self) -> None:
         if self.cell is not None:
             check_choice("cell", self.cell, cells.names())
-        for name, size in (("hidden", self.hidden), ("embedding", self.embedding), ("layers", self.layers)):
+        check_choice("initialization", self.initialization, INITIALIZATIONS)
+        for name, size in (
+            ("hidden", self.hidden),
+            ("embedding", self.embedding),
+            ("layers", self.layers),
+            ("most_parameters", self.most_parameters),
+        ):
             if size is not None and size < 1:
                 raise UsageError(f"{name} is {size}: give a whole number of at least 1")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}: give a share of at least 0 and below 1")
         if self.tied and None not in {self.hidden, self.embedding} and self.hidden != self.embedding:
             raise UsageError(f"tied weights need equal sizes: embedding is {self.embedding}, hidden is {self.hidden}")
-
-    def cell_for(self, unit: str) -> str:
-        """The cell, with the default filled in: in a few minutes each did better at its unit (docs/results.md)."""
-        return self.cell or ("gru" if unit == "char" else "lstm")
-
-    def sizes_for(self, unit: str) -> tuple[int, int]:
-        """(hidden, embedding) with defaults filled in."""
-        hidden = self.hidden or (self.embedding if self.tied else None) or (256 if unit == "char" else 200)
-        return hidden, self.embedding or hidden
+        if self.initial_range is not None and not 0 < self.initial_range < math.inf:
+            raise UsageError(f"initial_range is {self.initial_range}: give a number above 0")
+        if not math.isfinite(self.forget_bias):
+            raise UsageError(f"forget_bias is {self.forget_bias}: give a number, such as 1")
 
 
 @dataclass(frozen=True)
@@ -52,16 +61,31 @@ class TrainingSettings:
     """How the network is trained. Exactly one of epochs, minutes and anneal says for how long; 10 epochs if none."""
 
     epochs: float | None = option(None, "Passes over the training text (default: 10, unless --minutes is given)")
-    minutes: float | None = option(None, "Wall time of the whole command; the rate is annealed to its end by then")
+    minutes: float | None = option(
+        None, "Wall time of the whole command; what other options leave open is planned for it (see --show-plan)"
+    )
     batch: int | None = option(None, "Sequences trained side by side (default: 32 for characters, else 16)")
     window: int | None = option(
         None, "Time steps after which backpropagation through time is cut (default: 64 for characters, else 32)"
     )
+    random_windows: bool = option(False, "Cut elsewhere in each pass, into windows of random lengths around --window")
     optimizer: str = option("adamw", "Optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float | None = option(
         None, f"Highest learning rate (default: {', '.join(f'{rate:g} {name}' for name, rate in OPTIMIZERS.items())})"
     )
+    schedule: str = option(
+        "linear",
+        "How the rate falls: to zero along a line or a cosine, by halves nine times, or not",
+        choices=SCHEDULES,
+    )
+    warm_up: int = option(50, "Steps over which the rate climbs to its highest value")
+    hold: float = option(0.1, "Share of the run before the rate begins to fall")
+    weight_decay: float = option(0.01, "Share of the rate by which adamw shrinks weights in each step")
+    average: str = option(
+        "none", "Use the mean of the weights from the step on when validation stops improving", choices=AVERAGES
+    )
     clip: float = option(1.0, "Norm to which gradients are clipped; 0 does not clip")
+    clip_value: float = option(0.0, "Size to which each element of a gradient is clipped, before --clip; 0: not")
     engine: str = option("auto", "Engine", choices=("auto", *engines.names()))
     device: str = option("cpu", "Device as torch names it: cpu, cuda, cuda:1, mps")
     threads: int | None = option(None, "CPU threads (default: as many as the process may use)")
@@ -81,15 +105,20 @@ class TrainingSettings:
                 raise UsageError(f"{name} is {count}: give a whole number of at least 1")
         if not 0 <= self.clip < math.inf:
             raise UsageError(f"clip is {self.clip}: give a norm above 0, or 0 to leave gradients as they are")
+        if not 0 <= self.clip_value < math.inf:
+            raise UsageError(f"clip_value is {self.clip_value}: give a size above 0, or 0 to leave gradients alone")
+        if not 0 <= self.hold < 1:
+            raise UsageError(f"hold is {self.hold}: give a share of at least 0 and below 1")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(f"weight_decay is {self.weight_decay}: give a factor of at least 0")
+        if self.warm_up < 0:
+            raise UsageError(f"warm_up is {self.warm_up}: give a number of steps of at least 0")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed is {self.seed}: give a whole number from 0 to 2^63 - 1")
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("average", self.average, AVERAGES)
         check_choice("engine", self.engine, ("auto", *engines.names()))
-
-    def sizes_for(self, unit: str) -> tuple[int, int]:
-        """(batch, window) with defaults filled in: words tell more than characters, so fewer make a good step."""
-        batch, window = (32, 64) if unit == "char" else (16, 32)
-        return self.batch or batch, self.window or window
 
     @property
     def highest_rate(self) -> float:
@@ -104,3 +133,4 @@ class Settings:
     text: TextSettings
     model: ModelSettings
     training: TrainingSettings
+    regularization: Regularization = field(default_factory=Regularization)

@@ -1,0 +1,175 @@
+"""A plan for a run of given minutes: the size and settings that make most of this text, this machine and this time.
+
+Sizes are tried out for a moment each, with real batches, and the largest is taken whose weights will still see enough
+tokens. What else is left open follows from the size and the number of passes.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unrolled.errors import UsageError
+from unrolled.models import LanguageModelNetwork
+from unrolled.settings import options_of
+from unrolled.training import recipe
+from unrolled.training.building import DEFAULT_EPOCHS, describe, make_network, make_optimizer, shape_of
+from unrolled.training.checks import device_of
+from unrolled.training.data import TrainingData
+from unrolled.training.loop import Limits, train_step
+from unrolled.training.settings import Settings
+
+FIRST_TRIAL = 4
+"""Which of the sizes is tried out first."""
+TIMED_STEPS, TIMED_SECONDS = 3, 0.3
+"""A speed is the median over at least so many steps and, for small networks, seconds."""
+MOST_FOR_TRIALS = 0.1
+"""Share of the time after which the search for a size ends with what it has found."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        settings: without a choice that is open.
+        description: cell and sizes in words.
+        parameters: number of weights that are learnt.
+        tokens_per_second: measured here.
+        seconds: that the training will take.
+        tokens: that the run will read.
+        passes: over the training text.
+        tried: sizes that were measured, with their tokens per second.
+    """
+
+    settings: Settings
+    description: str
+    parameters: int
+    tokens_per_second: float
+    seconds: float
+    tokens: float
+    passes: float
+    tried: dict[int, float]
+
+    def lines(self) -> list[str]:
+        """For a person, with all options that it comes to."""
+        tried = ", ".join(f"{size}: {speed:,.0f}" for size, speed in sorted(self.tried.items()))
+        return [
+            f"plan        {self.description}: {self.parameters:,} parameters",
+            f"            {self.tokens:,.0f} tokens, {self.passes:.1f} passes, in {self.seconds / 60:.1f} minutes "
+            f"at {self.tokens_per_second:,.0f} tokens/s",
+            f"            tokens/s by hidden size: {tried}",
+            f"            {self.options()}",
+        ]
+
+    def options(self) -> str:
+        """The options that it comes to."""
+        parts = (self.settings.model, self.settings.regularization, self.settings.training)
+        return " ".join(word for part in parts for word in options_of(part))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        names = ("description", "parameters", "tokens_per_second", "seconds", "tokens", "passes")
+        return {name: getattr(self, name) for name in names} | {"tried": self.tried, "options": self.options()}
+
+
+def make_plan(settings: Settings, data: TrainingData, *, started: float, finishing: float) -> Plan:
+    """Choose what is left open; with epochs instead of minutes the choice is plain, and only the speed is measured.
+
+    Args:
+        settings: what is given wins over the plan.
+        data: the text.
+        started: when the command began, by time.perf_counter.
+        finishing: seconds to be kept for the end of the run.
+
+    Raises:
+        UsageError: what is given cannot be trained.
+    """
+    minutes = settings.training.minutes
+    if minutes is None:
+        whole = recipe.filled(settings)
+        speed = tokens_per_second(whole, data)
+        passes = settings.training.epochs or DEFAULT_EPOCHS
+        return _plan(whole, data, {whole.model.hidden or 0: speed}, passes * len(data.ids["train"]) / speed)
+    search = _Search(settings, data, started + 60 * minutes - finishing)
+    given = settings.model.hidden or (settings.model.embedding if settings.model.tied else None)
+    give_up = started + MOST_FOR_TRIALS * 60 * minutes
+    size = largest((given,) if given else recipe.SIZES, search.suits, lambda: time.perf_counter() < give_up)
+    seconds = search.seconds_left()
+    whole = recipe.planned(settings, size, search.tried[size] * seconds / len(data.ids["train"]))
+    return _plan(whole, data, search.tried, seconds)
+
+
+class _Search:
+    """Which sizes suit a text and the time that is left."""
+
+    def __init__(self, settings: Settings, data: TrainingData, deadline: float) -> None:
+        self.settings, self.data, self.deadline = settings, data, deadline
+        self.tried: dict[int, float] = {}
+
+    def seconds_left(self) -> float:
+        return max(1.0, self.deadline - time.perf_counter())
+
+    def suits(self, size: int) -> bool:
+        """Whether a network of this size will have learnt enough in the time, measured, and is not too large."""
+        whole = recipe.planned(self.settings, size, recipe.SOME_PASSES)
+        self.tried[size] = tokens_per_second(whole, self.data)
+        weights = recipe.learning_weights(shape_of(whole.model, self.data.tokenizer.vocabulary_size))
+        tokens, text = self.tried[size] * self.seconds_left(), len(self.data.ids["train"])
+        most = self.settings.model.most_parameters
+        return (
+            tokens >= recipe.TOKENS_A_WEIGHT[self.settings.text.unit] * weights
+            and weights <= recipe.WEIGHTS_A_TOKEN * text
+            and (most is None or _network(whole, self.data).parameter_count() <= most)
+        )
+
+
+def _plan(settings: Settings, data: TrainingData, tried: dict[int, float], seconds: float) -> Plan:
+    shape = shape_of(settings.model, data.tokenizer.vocabulary_size)
+    speed, parameters = tried[shape.hidden_size], _network(settings, data).parameter_count()
+    most = settings.model.most_parameters
+    if most is not None and parameters > most:
+        raise UsageError(f"most_parameters is {most:,}, and {describe(shape)} has {parameters:,}: allow more")
+    tokens = speed * seconds
+    passes = tokens / len(data.ids["train"])
+    return Plan(settings, describe(shape), parameters, speed, seconds, tokens, passes, tried)
+
+
+def largest(sizes: Sequence[int], suits: Callable[[int], bool], may_go_on: Callable[[], bool]) -> int:
+    """The largest size that suits, where smaller ones suit rather than larger; the smallest asked if none is known to.
+
+    The search climbs from a small size in steps of two, for large ones take long to ask, and asks once at least.
+    """
+    below, above, index = -1, len(sizes), min(FIRST_TRIAL, len(sizes) - 1)
+    while True:
+        if suits(sizes[index]):
+            below = index
+        else:
+            above = index
+        if above - below <= 1 or not may_go_on():
+            return sizes[below if below >= 0 else above]
+        index = min(below + 3, (below + above + 1) // 2) if below >= 0 else above // 2
+
+
+def tokens_per_second(settings: Settings, data: TrainingData) -> float:
+    """Training speed, measured with the first batches of the text and a network that is thrown away."""
+    options, seconds, tokens, state = settings.training, list[float](), list[int](), None
+    network, device = _network(settings, data), device_of(options)
+    optimizer, limits = make_optimizer(options, network), Limits(options.clip, options.clip_value)
+    reader = data.training_reader(options)
+    while len(seconds) <= TIMED_STEPS or sum(seconds) < TIMED_SECONDS:
+        for batch in reader.batches(0):
+            start = time.perf_counter()
+            before = None if batch.starts else state
+            done = train_step(network, optimizer, batch, before, rate=0.0, limits=limits, device=device)
+            seconds.append(time.perf_counter() - start)
+            tokens.append(done.tokens)
+            state = done.state
+            if len(seconds) > TIMED_STEPS and sum(seconds) > TIMED_SECONDS:
+                break
+    return statistics.median(tokens[1:]) / statistics.median(seconds[1:])
+
+
+def _network(settings: Settings, data: TrainingData) -> LanguageModelNetwork:
+    return make_network(settings, data.tokenizer.vocabulary_size, device_of(settings.training))[0]

@@ -1,0 +1,95 @@
+"""What is filled in where a person leaves a choice open: plain settings, or a recipe for a size and a number of passes.
+
+The numbers of the recipe come from the runs in docs/recipes.md, which also tells what each choice is worth.
+"""
+
+import math
+from dataclasses import replace
+
+from unrolled import cells
+from unrolled.models import LanguageModelShape
+from unrolled.nn.regularization import Regularization
+from unrolled.training.settings import Settings
+
+SIZES = (32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
+"""Hidden sizes that a plan considers."""
+TOKENS_A_WEIGHT = {"char": 2.5, "word": 1.0, "bpe": 1.5}
+"""A plan takes the largest network of whose weights each can still learn from so many tokens."""
+WEIGHTS_A_TOKEN = 30.0
+"""Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
+SOME_PASSES = 8.0
+"""Passes for which a network is regularised while its speed is measured."""
+
+
+def filled(settings: Settings) -> Settings:
+    """Settings without a choice that is open, but for how long to train: plain ones, the same on every machine.
+
+    In a few minutes the GRU did better on characters and the LSTM on words (docs/results.md). Words tell more than
+    characters, so that fewer of them make a good step.
+    """
+    is_char = settings.text.unit == "char"
+    model, training = settings.model, settings.training
+    hidden = model.hidden or (model.embedding if model.tied else None) or (256 if is_char else 200)
+    return replace(
+        settings,
+        model=replace(
+            model,
+            cell=model.cell or ("gru" if is_char else "lstm"),
+            hidden=hidden,
+            embedding=model.embedding or hidden,
+            layers=model.layers or 1,
+            tied=bool(model.tied),
+        ),
+        training=replace(
+            training,
+            batch=training.batch or (32 if is_char else 16),
+            window=training.window or (64 if is_char else 32),
+            learning_rate=training.highest_rate,
+        ),
+    )
+
+
+def planned(settings: Settings, size: int, passes: float) -> Settings:
+    """Settings without a choice that is open, for a hidden size and so many passes over the text.
+
+    The more often a text is read, the more has to be dropped; the larger a network, the smaller its steps.
+    """
+    is_char = settings.text.unit == "char"
+    model, training = settings.model, settings.training
+    tied = model.tied
+    if tied is None:
+        tied = not is_char and model.embedding in {None, size}
+    rate = training.learning_rate
+    if rate is None and training.optimizer == "adamw":
+        rate = round(0.005 * math.sqrt(512 / max(size, 128)), 4)
+    return filled(
+        replace(
+            settings,
+            model=replace(model, cell=model.cell or "gru", hidden=size, tied=tied),
+            training=replace(training, learning_rate=rate, window=training.window or (64 if is_char else 35)),
+            regularization=_regularization(settings.regularization, passes, is_char),
+        )
+    )
+
+
+def _regularization(wanted: Regularization, passes: float, is_char: bool) -> Regularization:
+    """What is dropped: more, the more often the text is read."""
+    strength = min(1.0, max(0.0, math.log2(passes / 2) / 4)) if passes > 0 else 0.0  # 0 up to 2 passes, 1 from 32
+    of_inputs = 0.0 if is_char and wanted.dropout is None else None  # a character's vector has little to spare
+    return replace(
+        wanted,
+        dropout=_first(wanted.dropout, round(0.5 * strength, 2)),
+        dropout_input=_first(wanted.dropout_input, of_inputs),
+        weight_drop=_first(wanted.weight_drop, round(0.4 * strength, 2)),
+    )
+
+
+def _first(given: float | None, otherwise: float | None) -> float | None:
+    return otherwise if given is None else given
+
+
+def learning_weights(shape: LanguageModelShape) -> int:
+    """Weights in whose learning every token has a part: those of layers and output."""
+    gates, hidden = len(cells.get(shape.cell).gates), shape.hidden_size
+    layers = shape.embedding_size + hidden + (shape.layers - 1) * 2 * hidden
+    return gates * hidden * layers + shape.vocabulary_size * hidden
