@@ -13,8 +13,9 @@ PATIENCE = 5
 class Average:
     """Averaging that begins when validation stops improving (the trigger of NT-ASGD).
 
-    It begins at the first validation whose loss is above the best of those before the last `PATIENCE`. From then on the mean of the weights after each step stands in for them wherever the network is tried or kept, and
-    validation losses are its own; training itself goes on with the weights.
+    It begins at the first validation whose loss is above the best of those before the last `PATIENCE`. From then on the
+    mean of the weights after each step stands in for them wherever the network is tried or kept, and validation losses
+    are its own; training itself goes on with the weights.
 
     Source: Merity et al., arXiv:1708.01009, algorithm 1; the mean is Polyak & Juditsky's (1992).
 
