@@ -22,15 +22,21 @@ from unrolled.training.run import run
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
 
 
-@given(st.lists(st.integers(1, 5000), min_size=1, max_size=25, unique=True).map(sorted), st.integers(0, 6000))
-def test_the_largest_size_that_suits_is_found_and_none_is_asked_twice(sizes: list[int], most: int) -> None:
+@given(
+    st.lists(st.integers(1, 5000), min_size=1, max_size=25, unique=True).map(sorted),
+    st.integers(0, 6000),
+    st.sampled_from([0.01, 2.0, 4.0, 50.0]),
+)
+def test_the_largest_size_that_has_room_is_found_and_none_is_asked_twice(
+    sizes: list[int], most: int, steepness: float
+) -> None:
     asked: list[int] = []
 
-    def suits(size: int) -> bool:
+    def room(size: int) -> float:
         asked.append(size)
-        return size <= most
+        return float((most / size) ** steepness)
 
-    found = largest(sizes, suits, lambda: True)
+    found = largest(sizes, room, lambda: True)
     assert found == max([size for size in sizes if size <= most], default=sizes[0])
     assert found in asked
     assert len(asked) == len(set(asked))
@@ -39,15 +45,15 @@ def test_the_largest_size_that_suits_is_found_and_none_is_asked_twice(sizes: lis
 def test_when_time_is_up_the_best_of_those_asked_is_taken() -> None:
     asked: list[int] = []
 
-    def suits(size: int) -> bool:
+    def room(size: int) -> float:
         asked.append(size)
-        return size < 300
+        return 1.5 if size < 1000 else 0.5
 
     answers = iter([True, True, False])
-    found = largest(recipe.SIZES, suits, lambda: next(answers))
+    found = largest(recipe.SIZES, room, lambda: next(answers))
     assert len(asked) == 3
-    assert found == max(size for size in asked if size < 300)
-    assert largest(recipe.SIZES, lambda size: False, lambda: False) == recipe.SIZES[planning.FIRST_TRIAL]
+    assert found == max(size for size in asked if size < 1000)
+    assert largest(recipe.SIZES, lambda size: 0.0, lambda: False) == recipe.SIZES[planning.FIRST_TRIAL]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ tokens. What else is left open follows from the size and the number of passes.
 
 import statistics
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,10 @@ from unrolled.training.data import TrainingData
 from unrolled.training.loop import Limits, train_step
 from unrolled.training.settings import Settings
 
-FIRST_TRIAL = 4
+FIRST_TRIAL = 7
 """Which of the sizes is tried out first."""
+STEEPNESS = 3
+"""The room for a larger network falls with a power of its size: 2 where the vocabulary is most of it, else 4."""
 TIMED_STEPS, TIMED_SECONDS = 3, 0.3
 """A speed is the median over at least so many steps and, for small networks, seconds."""
 MOST_FOR_TRIALS = 0.1
@@ -95,7 +98,7 @@ def make_plan(settings: Settings, data: TrainingData, *, started: float, finishi
     search = _Search(settings, data, started + 60 * minutes - finishing)
     given = settings.model.hidden or (settings.model.embedding if settings.model.tied else None)
     give_up = started + MOST_FOR_TRIALS * 60 * minutes
-    size = largest((given,) if given else recipe.SIZES, search.suits, lambda: time.perf_counter() < give_up)
+    size = largest((given,) if given else recipe.SIZES, search.room, lambda: time.perf_counter() < give_up)
     seconds = search.seconds_left()
     whole = recipe.planned(settings, size, search.tried[size] * seconds / len(data.ids["train"]))
     return _plan(whole, data, search.tried, seconds)
@@ -111,18 +114,22 @@ class _Search:
     def seconds_left(self) -> float:
         return max(1.0, self.deadline - time.perf_counter())
 
-    def suits(self, size: int) -> bool:
-        """Whether a network of this size will have learnt enough in the time, measured, and is not too large."""
+    def room(self, size: int) -> float:
+        """How many times as much a network of this size would be allowed: below 1 it is too large.
+
+        Counted are tokens that it will read in the time, its speed being measured; weights beside the text's length;
+        and weights beside the most that are wanted.
+        """
         whole = recipe.planned(self.settings, size, recipe.SOME_PASSES)
         self.tried[size] = tokens_per_second(whole, self.data)
         weights = recipe.learning_weights(shape_of(whole.model, self.data.tokenizer.vocabulary_size))
-        tokens, text = self.tried[size] * self.seconds_left(), len(self.data.ids["train"])
-        most = self.settings.model.most_parameters
-        return (
-            tokens >= recipe.TOKENS_A_WEIGHT[self.settings.text.unit] * weights
-            and weights <= recipe.WEIGHTS_A_TOKEN * text
-            and (most is None or _network(whole, self.data).parameter_count() <= most)
-        )
+        rooms = [
+            self.tried[size] * self.seconds_left() / (recipe.TOKENS_A_WEIGHT[self.settings.text.unit] * weights),
+            recipe.WEIGHTS_A_TOKEN * len(self.data.ids["train"]) / weights,
+        ]
+        if self.settings.model.most_parameters is not None:
+            rooms.append(self.settings.model.most_parameters / _network(whole, self.data).parameter_count())
+        return min(rooms)
 
 
 def _plan(settings: Settings, data: TrainingData, tried: dict[int, float], seconds: float) -> Plan:
@@ -136,20 +143,22 @@ def _plan(settings: Settings, data: TrainingData, tried: dict[int, float], secon
     return Plan(settings, describe(shape), parameters, speed, seconds, tokens, passes, tried)
 
 
-def largest(sizes: Sequence[int], suits: Callable[[int], bool], may_go_on: Callable[[], bool]) -> int:
-    """The largest size that suits, where smaller ones suit rather than larger; the smallest asked if none is known to.
+def largest(sizes: Sequence[int], room: Callable[[int], float], may_go_on: Callable[[], bool]) -> int:
+    """The largest size that has room, where smaller ones have more; the smallest asked if none is known to.
 
-    The search climbs from a small size in steps of two, for large ones take long to ask, and asks once at least.
+    The search goes where the room of the size before points to, and asks once at least.
     """
     below, above, index = -1, len(sizes), min(FIRST_TRIAL, len(sizes) - 1)
     while True:
-        if suits(sizes[index]):
+        found = room(sizes[index])
+        if found >= 1:
             below = index
         else:
             above = index
         if above - below <= 1 or not may_go_on():
             return sizes[below if below >= 0 else above]
-        index = min(below + 3, (below + above + 1) // 2) if below >= 0 else above // 2
+        wanted = sizes[index] * found ** (1 / STEEPNESS)
+        index = min(max(bisect_right(sizes, wanted) - 1, below + 1), above - 1)
 
 
 def tokens_per_second(settings: Settings, data: TrainingData) -> float:

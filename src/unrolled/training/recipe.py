@@ -13,10 +13,12 @@ from unrolled.training.settings import Settings
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
 """Hidden sizes that a plan considers."""
-TOKENS_A_WEIGHT = {"char": 2.5, "word": 1.0, "bpe": 1.5}
+TOKENS_A_WEIGHT = {"char": 2.0, "word": 1.0, "bpe": 1.5}
 """A plan takes the largest network of whose weights each can still learn from so many tokens."""
 WEIGHTS_A_TOKEN = 30.0
 """Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
+PASSES_TO_DROP = {"char": (5.0, 40.0), "word": (2.0, 32.0)}
+"""Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
 SOME_PASSES = 8.0
 """Passes for which a network is regularised while its speed is measured."""
 
@@ -74,7 +76,9 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
 
 def _regularization(wanted: Regularization, passes: float, is_char: bool) -> Regularization:
     """What is dropped: more, the more often the text is read."""
-    strength = min(1.0, max(0.0, math.log2(passes / 2) / 4)) if passes > 0 else 0.0  # 0 up to 2 passes, 1 from 32
+    least, most = PASSES_TO_DROP["char" if is_char else "word"]
+    strength = math.log(max(passes, least) / least) / math.log(most / least)
+    strength = min(1.0, strength)
     of_inputs = 0.0 if is_char and wanted.dropout is None else None  # a character's vector has little to spare
     return replace(
         wanted,
