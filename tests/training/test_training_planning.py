@@ -26,9 +26,10 @@ from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
     st.lists(st.integers(1, 5000), min_size=1, max_size=25, unique=True).map(sorted),
     st.integers(0, 6000),
     st.sampled_from([0.01, 2.0, 4.0, 50.0]),
+    st.floats(0.1, 1e4),
 )
 def test_the_largest_size_that_has_room_is_found_and_none_is_asked_twice(
-    sizes: list[int], most: int, steepness: float
+    sizes: list[int], most: int, steepness: float, first: float
 ) -> None:
     asked: list[int] = []
 
@@ -36,7 +37,7 @@ def test_the_largest_size_that_has_room_is_found_and_none_is_asked_twice(
         asked.append(size)
         return float((most / size) ** steepness)
 
-    found = largest(sizes, room, lambda: True)
+    found = largest(sizes, first, room, lambda: True)
     assert found == max([size for size in sizes if size <= most], default=sizes[0])
     assert found in asked
     assert len(asked) == len(set(asked))
@@ -50,10 +51,10 @@ def test_when_time_is_up_the_best_of_those_asked_is_taken() -> None:
         return 1.5 if size < 1000 else 0.5
 
     answers = iter([True, True, False])
-    found = largest(recipe.SIZES, room, lambda: next(answers))
+    found = largest(recipe.SIZES, 100, room, lambda: next(answers))
     assert len(asked) == 3
     assert found == max(size for size in asked if size < 1000)
-    assert largest(recipe.SIZES, lambda size: 0.0, lambda: False) == recipe.SIZES[planning.FIRST_TRIAL]
+    assert largest(recipe.SIZES, 300, lambda size: 0.0, lambda: False) == 256
 
 
 @pytest.fixture

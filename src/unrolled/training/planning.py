@@ -4,6 +4,7 @@ Sizes are tried out for a moment each, with real batches, and the largest is tak
 tokens. What else is left open follows from the size and the number of passes.
 """
 
+import math
 import statistics
 import time
 from bisect import bisect_right
@@ -21,8 +22,8 @@ from unrolled.training.data import TrainingData
 from unrolled.training.loop import Limits, train_step
 from unrolled.training.settings import Settings
 
-FIRST_TRIAL = 7
-"""Which of the sizes is tried out first."""
+SIZE_OF_A_MINUTE = 150
+"""The size that is tried out first for one minute; for others in proportion to the root of the time."""
 STEEPNESS = 3
 """The room for a larger network falls with a power of its size: 2 where the vocabulary is most of it, else 4."""
 TIMED_STEPS, TIMED_SECONDS = 3, 0.3
@@ -98,7 +99,9 @@ def make_plan(settings: Settings, data: TrainingData, *, started: float, finishi
     search = _Search(settings, data, started + 60 * minutes - finishing)
     given = settings.model.hidden or (settings.model.embedding if settings.model.tied else None)
     give_up = started + MOST_FOR_TRIALS * 60 * minutes
-    size = largest((given,) if given else recipe.SIZES, search.room, lambda: time.perf_counter() < give_up)
+    first = SIZE_OF_A_MINUTE * math.sqrt(minutes)
+    sizes = (given,) if given else recipe.SIZES
+    size = largest(sizes, first, search.room, lambda: time.perf_counter() < give_up)
     seconds = search.seconds_left()
     whole = recipe.planned(settings, size, search.tried[size] * seconds / len(data.ids["train"]))
     return _plan(whole, data, search.tried, seconds)
@@ -143,13 +146,14 @@ def _plan(settings: Settings, data: TrainingData, tried: dict[int, float], secon
     return Plan(settings, describe(shape), parameters, speed, seconds, tokens, passes, tried)
 
 
-def largest(sizes: Sequence[int], room: Callable[[int], float], may_go_on: Callable[[], bool]) -> int:
+def largest(sizes: Sequence[int], first: float, room: Callable[[int], float], may_go_on: Callable[[], bool]) -> int:
     """The largest size that has room, where smaller ones have more; the smallest asked if none is known to.
 
-    The search goes where the room of the size before points to, and asks once at least.
+    The search begins at about `first`, goes where the room of the size before points to, and asks once at least.
     """
-    below, above, index = -1, len(sizes), min(FIRST_TRIAL, len(sizes) - 1)
+    below, above, wanted = -1, len(sizes), first
     while True:
+        index = min(max(bisect_right(sizes, wanted) - 1, below + 1), above - 1)
         found = room(sizes[index])
         if found >= 1:
             below = index
@@ -158,7 +162,6 @@ def largest(sizes: Sequence[int], room: Callable[[int], float], may_go_on: Calla
         if above - below <= 1 or not may_go_on():
             return sizes[below if below >= 0 else above]
         wanted = sizes[index] * found ** (1 / STEEPNESS)
-        index = min(max(bisect_right(sizes, wanted) - 1, below + 1), above - 1)
 
 
 def tokens_per_second(settings: Settings, data: TrainingData) -> float:
