@@ -1,6 +1,7 @@
 """Running averages of loss and speed for progress, and what a line of the log sums up."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from unrolled.training.events import Record
 from unrolled.training.loop import Step
@@ -28,7 +29,7 @@ class Meter:
         self._seconds = keep * self._seconds + (1 - keep) * (now - self._last)
         self._tokens = keep * self._tokens + (1 - keep) * step.done.tokens
         self._last = now
-        self._steps.append(step)
+        self._steps.append(replace(step, done=replace(step.done, state=())))  # the state may be large
 
     def skip(self) -> None:
         """What happened since the last step was no step: leave it out of the speed."""
