@@ -17,7 +17,7 @@ TOKENS_A_WEIGHT = {"char": 2.0, "word": 1.0, "bpe": 1.5}
 """A plan takes the largest network of whose weights each can still learn from so many tokens."""
 WEIGHTS_A_TOKEN = 30.0
 """Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
-PASSES_TO_DROP = {"char": (5.0, 40.0), "word": (2.0, 32.0)}
+PASSES_TO_DROP = {"char": (5.0, 40.0), "word": (1.5, 15.0)}
 """Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
 SOME_PASSES = 8.0
 """Passes for which a network is regularised while its speed is measured."""
