@@ -11,10 +11,8 @@ from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.models.language_model import Objective
 from unrolled.nn import Regularization
 
-V, E, H, T, B = 11, 12, 15, 6, 4
-IDS = torch.randint(V, (T, B), generator=torch.Generator().manual_seed(1))
-TARGETS = torch.randint(V, (T, B), generator=torch.Generator().manual_seed(2))
-LENGTHS = torch.tensor([4, 6, 1, 3])
+from .tokens import IDS, LENGTHS, TARGETS, B, E, H, T, V
+
 REGULARIZATIONS = {
     "nothing": None,
     "locked": Regularization(dropout=0.4, dropout_embedding=0.3, weight_drop=0.3),

@@ -10,10 +10,8 @@ from unrolled.errors import ShapeError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.nn import Regularization
 
-V, E, H, T, B = 11, 12, 15, 6, 4
-IDS = torch.randint(V, (T, B), generator=torch.Generator().manual_seed(1))
-TARGETS = torch.randint(V, (T, B), generator=torch.Generator().manual_seed(2))
-LENGTHS = torch.tensor([4, 6, 1, 3])
+from .tokens import IDS, LENGTHS, TARGETS, E, H, V
+
 REGULARIZATIONS = {
     "nothing": None,
     "elements": Regularization(dropout=0.4),
