@@ -37,3 +37,8 @@ def options_of(settings: Any) -> list[str]:
         else:
             words += [name, shlex.quote(str(value))]
     return words
+
+
+def command_line(*parts: Any) -> str:
+    """The options of several settings dataclasses, as one would type them."""
+    return " ".join(word for part in parts for word in options_of(part))

@@ -155,6 +155,12 @@ def test_passes_get_plain_settings_and_an_estimate_of_the_time(
     assert plan.seconds == pytest.approx(3 * len(data.ids["train"]) / 100)
 
 
+def test_a_run_that_is_repeated_has_the_passes_of_its_legs(monkeypatch: pytest.MonkeyPatch, data: TrainingData) -> None:
+    settings = Settings(TextSettings(min_count=2), ModelSettings(hidden=8), TrainingSettings(anneal="2:9", batch=4))
+    plan = plan_at(monkeypatch, data, lambda hidden: 100.0, settings)
+    assert plan.passes == pytest.approx(9 / len(data.training_reader(plan.settings.training)), rel=1e-12)
+
+
 def test_a_plan_alone_writes_nothing_and_measures_a_real_speed(corpus: Path, tmp_path: Path) -> None:
     settings = replace(minutes(0.05, hidden=8), training=TrainingSettings(minutes=0.05, threads=1))
     before = sorted(tmp_path.rglob("*"))

@@ -16,7 +16,7 @@ from unrolled.cli import evaluate, generate
 from unrolled.cli.console import program, say
 from unrolled.cli.score import show
 from unrolled.cli.train import train
-from unrolled.settings import options_of
+from unrolled.settings import command_line
 from unrolled.text.corpus import EMBEDDED
 from unrolled.text.settings import TextSettings
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
@@ -42,7 +42,7 @@ def verb(
         ModelSettings(),
         TrainingSettings(minutes=minutes, threads=threads),
     )
-    options = " ".join(word for part in (settings.text, settings.training) for word in options_of(part))
+    options = command_line(settings.text, settings.training)
     _announce(f"{unrolled} train {EMBEDDED} --out {folder} --overwrite {options}")
     train([EMBEDDED], out, settings, overwrite=True)
     _announce(f"{unrolled} evaluate {folder}")

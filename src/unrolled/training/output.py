@@ -9,7 +9,7 @@ import torch
 
 from unrolled import model_directory
 from unrolled.models import LanguageModelShape
-from unrolled.settings import options_of
+from unrolled.settings import command_line
 from unrolled.training.checkpoint import Tensors
 from unrolled.training.curve import draw_curve
 from unrolled.training.data import TrainingData
@@ -81,8 +81,7 @@ class Output:
         """Options that repeat the run: what was left to defaults or to the clock is spelled out."""
         settings = self._settings
         options = replace(settings.training, epochs=None, minutes=None, threads=torch.get_num_threads(), anneal=plan)
-        parts = (settings.text, settings.model, settings.regularization, options)
-        return " ".join(word for part in parts for word in options_of(part))
+        return command_line(settings.text, settings.model, settings.regularization, options)
 
     def draw(self, title: str) -> None:
         """Draw the log as a curve."""

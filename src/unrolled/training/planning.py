@@ -14,9 +14,9 @@ from typing import Any
 
 from unrolled.errors import UsageError
 from unrolled.models import LanguageModelNetwork
-from unrolled.settings import options_of
+from unrolled.settings import command_line
 from unrolled.training import recipe
-from unrolled.training.building import DEFAULT_EPOCHS, describe, make_network, make_optimizer, shape_of
+from unrolled.training.building import describe, make_network, make_optimizer, make_schedule, shape_of
 from unrolled.training.checks import device_of
 from unrolled.training.data import TrainingData
 from unrolled.training.loop import Limits, train_step
@@ -69,8 +69,7 @@ class Plan:
 
     def options(self) -> str:
         """The options that it comes to."""
-        parts = (self.settings.model, self.settings.regularization, self.settings.training)
-        return " ".join(word for part in parts for word in options_of(part))
+        return command_line(self.settings.model, self.settings.regularization, self.settings.training)
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -94,7 +93,8 @@ def make_plan(settings: Settings, data: TrainingData, *, started: float, finishi
     if minutes is None:
         whole = recipe.filled(settings)
         speed = tokens_per_second(whole, data)
-        passes = settings.training.epochs or DEFAULT_EPOCHS
+        steps_a_pass = len(data.training_reader(whole.training))
+        passes = (make_schedule(whole.training, steps_a_pass).end or 0) / steps_a_pass
         return _plan(whole, data, {whole.model.hidden or 0: speed}, passes * len(data.ids["train"]) / speed)
     search = _Search(settings, data, started + 60 * minutes - finishing)
     given = settings.model.hidden or (settings.model.embedding if settings.model.tied else None)
