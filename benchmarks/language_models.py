@@ -23,9 +23,12 @@ from measuring import RESULTS, commit, machine, store
 
 CHARACTERS = "shakespeare.txt --unit char"
 WORDS = "war-and-peace.txt --unit word --vocabulary-size 10000 --split 90/5/5"
-PLAIN = "--layers 1 --no-tied --dropout 0 --weight-drop 0 --learning-rate 0.01"
-"""What the settings are without a plan, beside cell and sizes."""
-PLAIN_SIZES = {"word": "--hidden 200 --batch 16 --window 32", "char": "--hidden 256 --batch 32 --window 64"}
+PLAIN = {
+    "word": "--hidden 200 --batch 16 --window 32 --layers 1 --no-tied --dropout 0 --weight-drop 0 --learning-rate 0.01",
+    "char": "--hidden 256 --batch 32 --window 64 --layers 1 --no-tied --dropout 0 --weight-drop 0 --learning-rate 0.01",
+}
+"""What the settings are without a plan, by unit, beside the cell."""
+PLAIN_CELL = {"word": "lstm", "char": "gru"}
 CLASSIC = (
     "--cell lstm --hidden 200 --layers 2 --no-tied --batch 20 --window 20 --initial-range 0.1 --forget-bias 0 "
     "--weight-drop 0 --optimizer sgd --learning-rate 20 --clip 0.25 --warm-up 0 --schedule halving --hold 0.30769231"
@@ -38,13 +41,13 @@ GROUPS = {
         f"{WORDS} --minutes 15 {CLASSIC} --dropout 0.25 --no-locked",
     ),
     "cells": tuple(
-        f"{text} --minutes 1 --cell {cell} {PLAIN} {PLAIN_SIZES[unit]}"
+        f"{text} --minutes 1 --cell {cell} {PLAIN[unit]}"
         for unit, text in (("char", CHARACTERS), ("word", WORDS))
         for cell in ("lstm", "gru", "tanh")
     ),
     "demonstration": (":embedded: --min-count 2 --minutes 1.5",),
 }
-ELSEWHERE_MINUTES = 3
+ELSEWHERE_MINUTES = 2
 STORED = RESULTS / "language_models.json"
 
 
@@ -53,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="+", choices=[*GROUPS, "elsewhere"])
     parser.add_argument("--data", type=Path, default=Path(), help="folder with shakespeare.txt and war-and-peace.txt")
-    parser.add_argument("--texts", nargs="*", default=[], help='of "elsewhere": files, folders or :embedded:')
+    parser.add_argument("--texts", nargs="*", default=[], help='of "elsewhere": files in --data, or :embedded:')
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     arguments = parser.parse_args()
     groups = GROUPS | {"elsewhere": elsewhere(arguments.texts)}
@@ -78,7 +81,7 @@ def elsewhere(texts: Sequence[str]) -> tuple[str, ...]:
         f"{text} --unit {unit} --minutes {ELSEWHERE_MINUTES}{how}"
         for text in texts
         for unit in ("word", "char")
-        for how in ("", f" {PLAIN} {PLAIN_SIZES[unit]}")
+        for how in ("", f" --cell {PLAIN_CELL[unit]} {PLAIN[unit]}")
     )
 
 

@@ -52,10 +52,11 @@ WAYS = {
     "embedding": Regularization(dropout_embedding=0.1),
     "weight drop": Regularization(weight_drop=0.3),
     "AR and TAR": Regularization(activation=1.0, temporal_activation=1.0),
-    "the recipe": Regularization(dropout=0.3, dropout_embedding=0.1, weight_drop=0.3),
     "all": Regularization(dropout=0.3, dropout_embedding=0.1, weight_drop=0.3, activation=1.0, temporal_activation=1.0),
+    "a plan's for characters": Regularization(dropout=0.3, dropout_input=0.0, weight_drop=0.3),
+    "a plan's for words": Regularization(dropout=0.3, weight_drop=0.3),
 }
-"""What is added to the plain step; "the recipe" is what a plan may add."""
+"""What is added to the plain step."""
 
 
 def main() -> None:

@@ -94,12 +94,11 @@ def described(data: Path) -> dict[str, int]:
 
 def measure(experiment: Experiment, data: Path, out: Path) -> dict[str, Any]:
     """Train and evaluate one."""
-    command = (
-        f"train {data / 'ptb.train.txt'} --validation {data / 'ptb.valid.txt'} --pre-tokenized "
-        f"--vocabulary-size 10000 {experiment.options}"
-    )
+    texts = ["ptb.train.txt", "--validation", "ptb.valid.txt"]
+    options = ["--pre-tokenized", "--vocabulary-size", "10000", *experiment.options.split()]
+    paths = [str(data / word) if word.endswith(".txt") else word for word in texts]
     start = time.perf_counter()
-    trained = json.loads(unrolled(*command.split(), "--out", str(out), "--json"))
+    trained = json.loads(unrolled("train", *paths, *options, "--out", str(out), "--json"))
     seconds = time.perf_counter() - start
     parts = {"validation": None, "test": data / "ptb.test.txt"}
     results = {
@@ -108,7 +107,7 @@ def measure(experiment: Experiment, data: Path, out: Path) -> dict[str, Any]:
     }
     return {
         "title": experiment.title,
-        "command": f"unrolled {command} --out DIR",
+        "command": " ".join(["unrolled train", *texts, *options, "--out DIR"]),
         "repeat": trained["repeat"],
         "seconds": round(seconds, 1),
         "parameters": parameters(out),

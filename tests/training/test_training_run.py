@@ -98,7 +98,7 @@ def test_a_directory_holds_the_model_its_log_and_a_picture(corpus: Path, tmp_pat
         (v.step, v.loss) for v in validations
     ]
     trained = [r for r in logged if "training_loss" in r]
-    assert [r["step"] for r in trained] == [v.step for v in validations], "a line for each pass and for the end"
+    assert {v.step for v in validations} <= {r["step"] for r in trained}, "a line for each pass and for the end"
     assert trained[-1]["training_loss"] < trained[0]["training_loss"]
     schedule = schedule_of(0.02, finished.steps)
     assert [r["learning_rate"] for r in trained] == [schedule.rate(r["step"] - 1) for r in trained]
@@ -249,14 +249,16 @@ def test_a_device_that_cannot_be_used_is_refused_at_once(device: str, corpus: Pa
     assert not (tmp_path / "model").exists()
 
 
-def test_a_file_in_the_place_of_the_directory_is_refused(corpus: Path, tmp_path: Path) -> None:
+def test_what_stands_in_the_place_of_the_directory_is_refused_before_the_text_is_read(
+    corpus: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ModelDirectoryError, match="is a file, expected a folder"):
-        list(run([corpus], tmp_path / "file", SETTINGS))
+        next(run([corpus], tmp_path / "file", SETTINGS))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "config.json").write_text("{}")
     with pytest.raises(ModelDirectoryError, match="Unrolled did not write it: choose another folder"):
-        list(run([corpus], tmp_path / "folder", SETTINGS))
+        next(run([corpus], tmp_path / "folder", SETTINGS))
     assert (tmp_path / "file").read_text() == "mine"
 
 

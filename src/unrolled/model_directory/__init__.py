@@ -10,6 +10,8 @@
 Nothing here imports torch, and nothing that is read is ever executed.
 """
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -32,6 +34,7 @@ __all__ = [
     "load",
     "load_training",
     "read_log",
+    "refuse_foreign_files",
     "save",
     "save_training",
 ]
@@ -63,6 +66,25 @@ def has_model(directory: AnyPath) -> bool:
         return (Path(directory) / MANIFEST).is_file()
 
 
+def refuse_foreign_files(directory: AnyPath) -> None:
+    """Refuse to replace what no save wrote: plain names are given only once there is a manifest.
+
+    Raises:
+        ModelDirectoryError: a file stands in the directory's place, or one in it has a name that a model needs.
+    """
+    folder = Path(directory)
+    with system_errors_explained(folder):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+        if (folder / MANIFEST).exists():
+            return
+        for path in (folder / name for name in (_CONFIG, _WEIGHTS, _TOKENIZER)):
+            if path.exists():
+                raise ModelDirectoryError(
+                    f"{path}: is there without a {MANIFEST}, so Unrolled did not write it: choose another folder"
+                )
+
+
 def save(directory: AnyPath, *, config: Mapping[str, Any], tensors: Mapping[str, Array], tokenizer_json: str) -> None:
     """Replace the model in a directory, all of it or nothing; the directory is made if it is not there.
 
@@ -77,7 +99,7 @@ def save(directory: AnyPath, *, config: Mapping[str, Any], tensors: Mapping[str,
             names that are not a model's. The last good state stays.
     """
     folder = Path(directory)
-    _refuse_foreign_files(folder)
+    refuse_foreign_files(folder)
     files = {
         _CONFIG: to_json(dict(config), folder / _CONFIG),
         _WEIGHTS: to_safetensors(tensors, folder / _WEIGHTS, dtypes=WEIGHT_DTYPES),
@@ -148,7 +170,7 @@ def clear_run(directory: AnyPath) -> None:
     """
     with system_errors_explained(Path(directory)):
         Path(directory).mkdir(parents=True, exist_ok=True)
-    _refuse_foreign_files(Path(directory))
+    refuse_foreign_files(Path(directory))
     clear_log(directory)
     clear_training(directory)
 
@@ -160,18 +182,6 @@ def clear_training(directory: AnyPath) -> None:
         ModelDirectoryError: it cannot be removed.
     """
     remove_committed(Path(directory) / "training", (_STATE, _TENSORS))
-
-
-def _refuse_foreign_files(folder: Path) -> None:
-    """Refuse to replace what no save wrote: plain names are given only once there is a manifest."""
-    with system_errors_explained(folder):
-        if (folder / MANIFEST).exists():
-            return
-        for path in (folder / name for name in (_CONFIG, _WEIGHTS, _TOKENIZER)):
-            if path.exists():
-                raise ModelDirectoryError(
-                    f"{path}: is there without a {MANIFEST}, so Unrolled did not write it: choose another folder"
-                )
 
 
 def _model_folder(directory: AnyPath) -> Path:

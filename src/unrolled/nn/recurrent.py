@@ -116,22 +116,17 @@ class Recurrent(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None, *, bound: float | None = None) -> None:
         """Draw all parameters anew, as `initialization` says; uniform ones within +-bound, by default 1/sqrt(H)."""
         bound = 1 / math.sqrt(self.hidden_size) if bound is None else bound
+        gates = self.cell.gates
         for layer in range(self.num_layers):
             for suffix in self._suffixes(layer):
-                weight_ih, weight_hh, *biases = self._weights(suffix)
-                initialize(self.initialization, weight_ih, weight_hh, bound=bound, generator=generator)
-                for name, bias in zip(("bias_ih", "bias_hh"), biases, strict=True):
-                    if bias is not None:
-                        self._reset_bias(name, bias, bound, generator)
-
-    @torch.no_grad()
-    def _reset_bias(self, name: str, bias: Tensor, bound: float, generator: torch.Generator | None) -> None:
-        bias.zero_()
-        if self.initialization == "uniform":
-            bias.uniform_(-bound, bound, generator=generator)
-        if self.forget_bias is not None and "forget" in self.cell.gates:
-            start = self.cell.gates.index("forget") * self.hidden_size
-            bias[start : start + self.hidden_size] = self.forget_bias if name == "bias_ih" else 0.0
+                initialize(
+                    self.initialization,
+                    self._weights(suffix),
+                    bound=bound,
+                    forget=gates.index("forget") if "forget" in gates else None,
+                    forget_bias=self.forget_bias,
+                    generator=generator,
+                )
 
     def forward(
         self,

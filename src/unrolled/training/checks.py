@@ -14,7 +14,7 @@ def check_directory(out: Path, *, resume: bool, overwrite: bool) -> None:
 
     Raises:
         UsageError: says which options would do.
-        ModelDirectoryError: the folder may not be looked into.
+        ModelDirectoryError: the folder may not be looked into, or holds what is not a model's.
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
@@ -23,6 +23,7 @@ def check_directory(out: Path, *, resume: bool, overwrite: bool) -> None:
         raise UsageError(f"{out}: there is no run to resume: leave out --resume to start one")
     if exists and not resume and not overwrite:
         raise UsageError(f"{out}: holds a model: give --overwrite to replace it, --resume to go on, or another --out")
+    model_directory.refuse_foreign_files(out)
 
 
 def device_of(options: TrainingSettings) -> torch.device:
