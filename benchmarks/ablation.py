@@ -102,7 +102,8 @@ def validation_loss(words: list[str]) -> float:
         command = [sys.executable, "-m", "unrolled", "train", *words, "--threads", "1", "--out", folder]
         subprocess.run(command, check=True, capture_output=True)
         log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    return min(record["validation_loss"] for record in log if "validation_loss" in record)
+    losses: list[float] = [record["validation_loss"] for record in log if "validation_loss" in record]
+    return min(losses)
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
