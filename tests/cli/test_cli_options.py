@@ -107,6 +107,8 @@ VALUES: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "schedule": st.sampled_from(SCHEDULES),
         "warm_up": st.just(0) | SIZES,
         "hold": st.floats(0, 1, exclude_max=True),
+        "beta1": st.none() | st.floats(0, 1, exclude_max=True),
+        "beta2": st.none() | st.floats(0, 1, exclude_max=True),
         "weight_decay": st.just(0.0) | POSITIVE,
         "average": st.sampled_from(AVERAGES),
         "clip": st.just(0.0) | POSITIVE,
