@@ -2,7 +2,17 @@
 
 from unrolled import metrics
 from unrolled.cli.console import ProgressBar, duration, say
-from unrolled.training.events import DataRead, Event, Finished, Planned, Prepared, Progress, Stopped, Validated
+from unrolled.training.events import (
+    DataRead,
+    Event,
+    Finished,
+    Planned,
+    Prepared,
+    Progress,
+    Stopped,
+    Validated,
+    WentBack,
+)
 
 
 class Watcher:
@@ -28,6 +38,9 @@ class Watcher:
                 self._progress(event)
             case Validated():
                 self._validated(event)
+            case WentBack():
+                self.close()
+                say(f"went back   {event.reason}: on from step {event.to:,} with rate {event.learning_rate:g}")
             case Finished() | Stopped():
                 self.close()
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,25 @@ from unrolled.nn.regularization import Regularization
 from unrolled.text.settings import TextSettings
 from unrolled.text.split import find_part
 from unrolled.text.tokenizer import Tokenizer
-from unrolled.training.checkpoint import Tensors
 from unrolled.training.data import TrainingData, with_tokenizer
+from unrolled.training.learner import Tensors
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+
+FREE_TO_CHANGE = {"checkpoint_every"}
+"""Options that make no difference to what a run comes to."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A stopped run: its settings, what its next step depends on, and the best weights so far."""
+    """A run that was stopped or killed: its settings, its last checkpoint, and the best weights so far."""
 
     settings: Settings
     tokenizer: Tokenizer
     parts: dict[str, dict[str, Any]]
+    state: dict[str, Any]
     tensors: Tensors
     best_tensors: Tensors
     best: float
-    steps: int
-    plan: str
     seconds: float
 
     def data(self, sources: Sequence[str | Path]) -> TrainingData:
@@ -48,7 +50,7 @@ class Saved:
 
 
 def load(out: Path, asked: Settings) -> Saved:
-    """Read a stopped run from its model directory.
+    """Read a run that is not finished from its model directory.
 
     Raises:
         ModelDirectoryError: the directory is damaged.
@@ -57,8 +59,8 @@ def load(out: Path, asked: Settings) -> Saved:
     files = model_directory.load(out)
     found = model_directory.load_training(out)
     if found is None:
-        raise UsageError(f"{out}: the run is finished or was killed, so that nothing is left to resume: train anew")
-    state, tensors = found
+        raise UsageError(f"{out}: the run is finished, so that nothing is left to resume: train anew")
+    saved, tensors = found
     try:
         training = files.config["training"]
         settings = Settings(
@@ -68,14 +70,17 @@ def load(out: Path, asked: Settings) -> Saved:
             Regularization(**training["regularization"]),
         )
         parts = files.config["data"]["parts"]
-        steps, plan, seconds = int(state["steps"]), str(state["plan"]), float(state["seconds"])
+        kinds = {"steps": int, "plan": str, "highest_rate": float}
+        state: dict[str, Any] = {name: kind(saved[name]) for name, kind in kinds.items()}
+        seconds = float(saved["seconds"])
         best = training["results"]["validation_loss"]  # of the weights beside it, even if a kill came between
         best = math.inf if best is None else float(best)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelDirectoryError(f"{out}: cannot be resumed, its record is damaged ({error}): train anew") from error
     _refuse_changes(asked, settings)
     tokenizer = Tokenizer.from_json(files.tokenizer_json, settings.text.unit)
-    return Saved(settings, tokenizer, parts, tensors, files.tensors, best, steps, plan, seconds)
+    settings = replace(settings, training=replace(settings.training, checkpoint_every=asked.training.checkpoint_every))
+    return Saved(settings, tokenizer, parts, state, tensors, files.tensors, best, seconds)
 
 
 def _refuse_changes(asked: Settings, own: Settings) -> None:
@@ -84,7 +89,7 @@ def _refuse_changes(asked: Settings, own: Settings) -> None:
         wanted, has = getattr(asked, part.name), getattr(own, part.name)
         for each in fields(wanted):
             value = getattr(wanted, each.name)
-            if value not in {each.default, getattr(has, each.name)}:
+            if each.name not in FREE_TO_CHANGE and value not in {each.default, getattr(has, each.name)}:
                 raise UsageError(
                     f"--{each.name.replace('_', '-')} is {value}, but the run to resume has "
                     f"{getattr(has, each.name)}: leave it out, or train anew into another --out"
