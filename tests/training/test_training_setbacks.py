@@ -51,7 +51,9 @@ def test_a_run_goes_back_to_its_beginning_and_on_with_half_the_rate(
     assert isinstance(events[-1], Finished)
     slower = replace(WANTED, training=replace(WANTED.training, learning_rate=0.01))
     train(corpus, tmp_path / "slower", slower)
-    assert weights_of(tmp_path / "model") == weights_of(tmp_path / "slower"), "as if the rate had been so from the start"
+    assert weights_of(tmp_path / "model") == weights_of(tmp_path / "slower"), (
+        "as if the rate had been so from the start"
+    )
     noted = [record for record in log_of(tmp_path / "model") if "went_back_to" in record]
     assert [(record["step"], record["went_back_to"], record["highest_rate"]) for record in noted] == [(4, 0, 0.01)]
 

@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A long text is being read.
+
+    Attributes:
+        what: is done with it.
+        share: how much of that is done, from 0 to 1.
+    """
+
+    what: str
+    share: float
+
+
+@dataclass(frozen=True)
 class DataRead:
     """The text has been read, split and turned into tokens.
 
@@ -150,7 +163,7 @@ class Stopped:
     resume: str
 
 
-Event = DataRead | Planned | Prepared | Progress | Validated | WentBack | Finished | Stopped
+Event = Reading | DataRead | Planned | Prepared | Progress | Validated | WentBack | Finished | Stopped
 
 Record = dict[str, Any]
 """A line of log.jsonl."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from unrolled.errors import ModelDirectoryError
 from unrolled.models import LanguageModelNetwork
 from unrolled.training.averaging import Average
 from unrolled.training.building import make_network, make_optimizer, make_schedule
@@ -99,7 +100,18 @@ class Learner:
         return state, tensors
 
     def restore(self, state: Mapping[str, Any], tensors: Tensors) -> None:
-        """Put back what `capture` took out of one that was made with the same settings."""
+        """Put back what `capture` took out of one that was made with the same settings.
+
+        Raises:
+            ModelDirectoryError: what was stored does not fit this network.
+        """
+        try:
+            self._restore(state, tensors)
+        except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelDirectoryError(f"training/: does not fit the model beside it ({reason}): train anew") from error
+
+    def _restore(self, state: Mapping[str, Any], tensors: Tensors) -> None:
         groups: dict[str, Tensors] = {"network": {}, "optimizer": {}, "state": {}, "average": {}}
         for name, array in tensors.items():
             group, _, rest = name.partition(".")
@@ -110,9 +122,14 @@ class Learner:
         for name, array in groups["optimizer"].items():
             index, _, rest = name.partition(".")
             memory.setdefault(int(index), {})[rest] = torch.from_numpy(np.array(array))
+            shape = tuple(self.average.parameters[int(index)].shape)
+            if array.shape not in {(), shape}:
+                raise ValueError(f"optimizer.{name} has shape {array.shape}, its weight {shape}")
         self.optimizer.load_state_dict({"state": memory, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.generator.set_state(torch.from_numpy(np.array(tensors["generator"])))
         means = {name: array for name, array in groups["average"].items() if name.startswith("mean.")}
+        if [array.shape for _, array in sorted(means.items())] not in [[], [p.shape for p in self.average.parameters]]:
+            raise ValueError("average.mean has other shapes than the weights")
         self.average.means = [self._tensor(array) for _, array in sorted(means.items())]
         self.average.losses = groups["average"]["losses"].tolist()
         self.average.count = int(groups["average"]["count"])

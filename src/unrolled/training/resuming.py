@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unrolled import model_directory
 from unrolled.errors import ModelDirectoryError, UsageError
+from unrolled.inference.network import weights_from
 from unrolled.nn.regularization import Regularization
 from unrolled.text.settings import TextSettings
 from unrolled.text.split import find_part
 from unrolled.text.tokenizer import Tokenizer
-from unrolled.training.data import TrainingData, with_tokenizer
+from unrolled.training.building import shape_of
+from unrolled.training.data import Report, TrainingData, with_tokenizer
 from unrolled.training.learner import Tensors
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
 
@@ -33,7 +36,7 @@ class Saved:
     best: float
     seconds: float
 
-    def data(self, sources: Sequence[str | Path]) -> TrainingData:
+    def data(self, sources: Sequence[str | Path], report: Report) -> TrainingData:
         """The same parts of the same text, from the given sources or, where none are given, the recorded ones.
 
         Raises:
@@ -45,8 +48,9 @@ class Saved:
             given = (
                 None if name != "train" and text.validation is not None else [str(source) for source in sources] or None
             )
-            parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors)
-        return with_tokenizer(parts, self.tokenizer, text)
+            reading = partial(report, f"reading {name}")
+            parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors, report=reading)
+        return with_tokenizer(parts, self.tokenizer, text, report)
 
 
 def load(out: Path, asked: Settings) -> Saved:
@@ -73,6 +77,9 @@ def load(out: Path, asked: Settings) -> Saved:
         kinds = {"steps": int, "plan": str, "highest_rate": float}
         state: dict[str, Any] = {name: kind(saved[name]) for name, kind in kinds.items()}
         seconds = float(saved["seconds"])
+        vocabulary_size = len(weights_from(files.config, files.tensors, "float32").embedding)
+        if asdict(shape_of(settings.model, vocabulary_size)) != files.config["model"]:
+            raise ValueError("its model is not the one that its settings make")
         best = training["results"]["validation_loss"]  # of the weights beside it, even if a kill came between
         best = math.inf if best is None else float(best)
     except (KeyError, TypeError, ValueError) as error:

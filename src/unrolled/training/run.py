@@ -16,6 +16,7 @@ import torch
 from unrolled import engines, metrics, model_directory
 from unrolled.errors import DivergenceError, TrainingError
 from unrolled.training import resuming
+from unrolled.training.background import in_background
 from unrolled.training.building import describe
 from unrolled.training.checks import check_directory, device_of
 from unrolled.training.data import TrainingData, prepare
@@ -84,7 +85,10 @@ def _run(
     settings = settings if saved is None else saved.settings
     torch.set_num_threads(settings.training.threads or len(os.sched_getaffinity(0)))
     device_of(settings.training)
-    data = prepare(sources, settings.text) if saved is None else saved.data(sources)
+    text = settings.text
+    data = yield from in_background(
+        lambda report: prepare(sources, text, report) if saved is None else saved.data(sources, report)
+    )
     yield DataRead(data.report, data.notes(), data.uniform, data.unigram)
     if saved is None and (out is None or settings.training.minutes is not None):
         plan = make_plan(settings, data, started=started, finishing=SECONDS_TO_FINISH)
