@@ -28,6 +28,11 @@ def start_holder(folder: Path) -> "subprocess.Popen[str]":
     return holder
 
 
+def refused_with(message: str, folder: Path) -> None:
+    with pytest.raises(ModelDirectoryError, match=message), model_directory.locked(folder):
+        pass
+
+
 def test_a_second_process_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     with start_holder(folder) as holder:
@@ -54,9 +59,8 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
 
 def test_the_same_process_is_refused_too_and_the_lock_goes_with_an_error(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
-    with model_directory.locked(tmp_path), pytest.raises(ModelDirectoryError, match="another run"):
-        with model_directory.locked(tmp_path):
-            pass
+    with model_directory.locked(tmp_path):
+        refused_with("another run", tmp_path)
     with pytest.raises(ZeroDivisionError), model_directory.locked(tmp_path):
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
@@ -64,6 +68,4 @@ def test_the_same_process_is_refused_too_and_the_lock_goes_with_an_error(tmp_pat
 
 def test_what_cannot_be_locked_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ModelDirectoryError, match="is a file, expected a folder: choose another name"):
-        with model_directory.locked(tmp_path / "file"):
-            pass
+    refused_with("is a file, expected a folder: choose another name", tmp_path / "file")

@@ -1,7 +1,7 @@
 """Trains, is killed at random times and resumes, over and over; a program, because it forks before any thread begins.
 
-Arguments: corpus, folder, number of kills, seed. Each run that gets to its end has to have the weights of a run that was
-never disturbed. Prints how many kills and how many ends there were, as JSON.
+Arguments: corpus, folder, number of kills, seed. Each run that gets to its end has to have the weights of a run that
+was never disturbed. Prints how many kills and how many ends there were, as JSON.
 """
 
 import json

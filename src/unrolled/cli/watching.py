@@ -9,6 +9,7 @@ from unrolled.training.events import (
     Planned,
     Prepared,
     Progress,
+    Reading,
     Stopped,
     Validated,
     WentBack,
@@ -20,12 +21,16 @@ class Watcher:
 
     def __init__(self) -> None:
         self._bar: ProgressBar | None = None
+        self._doing = ""
         self._data: DataRead | None = None
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         match event:
+            case Reading():
+                self._reading(event)
             case DataRead():
+                self.close()
                 self._data = event
                 for line in (*event.report.lines(), *event.notes):
                     say(line)
@@ -43,6 +48,12 @@ class Watcher:
                 say(f"went back   {event.reason}: on from step {event.to:,} with rate {event.learning_rate:g}")
             case Finished() | Stopped():
                 self.close()
+
+    def _reading(self, event: Reading) -> None:
+        if self._bar is None or self._doing != event.what:
+            self.close()
+            self._bar, self._doing = ProgressBar(event.what), event.what
+        self._bar.update(event.share, "")
 
     def _prepared(self, event: Prepared) -> None:
         say(f"model       {event.description}: {event.parameters:,} parameters")

@@ -21,18 +21,17 @@ from unrolled.training.settings import TrainingSettings
 
 TextReader = StreamReader | SentenceReader
 Report = Callable[[str, float], None]
-
-
-def nobody(what: str, share: float) -> None:
-    """A report that nobody reads."""
-
-
+"""Is told what is done and which share of it; what it raises ends the work."""
 VALIDATION_STREAMS = 64
 """Most streams into which the validation text is cut, so that it is read quickly."""
 VALIDATION_TOKENS = 200_000
 """Most tokens of the validation text that are read after each pass, so that a long text leaves time for training."""
 SHORTEST_STREAM = 500
 """Fewest tokens of such a stream: a stream starts without memory, which costs a little at its start."""
+
+
+def nobody(what: str, share: float) -> None:
+    """A report that nobody reads."""
 
 
 @dataclass(frozen=True)
