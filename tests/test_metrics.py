@@ -27,7 +27,6 @@ def test_bits_count_halvings() -> None:
 
 
 def test_nothing_to_count_is_an_error() -> None:
-    nothing = np.array([], dtype=np.int32)
     with pytest.raises(UsageError, match="0 characters"):
         metrics.bits_per_character(1.0, 0)
     with pytest.raises(UsageError, match="0 bytes"):

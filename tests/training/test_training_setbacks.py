@@ -9,8 +9,10 @@ import pytest
 
 from unrolled import LanguageModel
 from unrolled.errors import TrainingError
-from unrolled.training import loop
+from unrolled.training import loop, optimizers
+from unrolled.training import run as run_module
 from unrolled.training.events import Finished, Validated, WentBack
+from unrolled.training.loop import mean_loss
 from unrolled.training.run import run
 
 from .runs import DEFAULTS, SETTINGS, config_of, log_of, settings, train, weights_of
@@ -27,7 +29,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes the norms of the gradients at some steps, counted over the whole test, something else."""
 
     def spoil_norms(*steps: int, by: float = math.nan) -> None:
-        own, count = loop.gradient_norm, 0
+        own, count = optimizers.gradient_norm, 0
 
         def norm(optimizer: object) -> float:
             nonlocal count
@@ -70,9 +72,9 @@ def test_a_run_goes_back_to_its_last_checkpoint(spoil: Callable[..., None], corp
 def test_a_run_goes_back_three_times_and_then_ends(spoil: Callable[..., None], corpus: Path, tmp_path: Path) -> None:
     _, (first, *_) = train(corpus, tmp_path / "undisturbed")
     spoil(*range(first.step + 3, 10_000))
-    out, seen = tmp_path / "model", []
+    out = tmp_path / "model"
     with pytest.raises(TrainingError) as caught:
-        seen.extend(run([corpus], out, SETTINGS))
+        list(run([corpus], out, SETTINGS))
     message = str(caught.value)
     assert message.startswith("step 1: the loss is ")
     assert "gradient has norm nan: give a lower --learning-rate or a smaller --clip" in message
@@ -100,10 +102,8 @@ def test_the_lower_rate_outlives_a_resumption(spoil: Callable[..., None], corpus
 def test_a_validation_without_a_number_is_a_setback_too(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unrolled.training import run as run_module
-
     losses = iter([math.nan])
-    own = run_module.mean_loss
+    own = mean_loss
     monkeypatch.setattr(run_module, "mean_loss", lambda *arguments: next(losses, None) or own(*arguments))
     events = list(run([corpus], tmp_path / "model", SETTINGS))
     (back,) = (event for event in events if isinstance(event, WentBack))

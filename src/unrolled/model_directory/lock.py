@@ -9,11 +9,7 @@ from pathlib import Path
 from unrolled.errors import ModelDirectoryError
 from unrolled.model_directory.files import system_errors_explained
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked there
-    fcntl = None  # type: ignore[assignment]
-
+IS_WINDOWS = os.name == "nt"  # there nothing is locked
 LOCK = "run.lock"
 _HELD = {errno.EACCES, errno.EAGAIN}
 
@@ -50,9 +46,10 @@ def _acquire(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
-            if fcntl is None:
-                return descriptor
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not IS_WINDOWS:
+                import fcntl
+
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(path, descriptor):
                 os.truncate(descriptor, 0)
                 os.write(descriptor, f"{os.getpid()}\n".encode())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def encode(text: str | Text, tokenizer: Tokenizer, *, by_lines: bool = False, pa
     else:
         with path.open("wb") as file:
             for some in counting.encoded(text):
-                _write(file, some.astype(dtype))
+                some.astype(dtype).tofile(file)
         ids = mapped(path, dtype)
     return Encoded(
         ids, counting.characters, counting.lines, counting.counts, counting.read_characters, counting.read_counts
@@ -72,10 +72,6 @@ def mapped(path: Path, dtype: "np.dtype[Any]") -> Ids:
     if not path.stat().st_size:
         return np.empty(0, dtype)
     return np.memmap(path, dtype, mode="r")
-
-
-def _write(file: BinaryIO, ids: Ids) -> None:
-    file.write(memoryview(ids).cast("B"))
 
 
 class _Counting:
