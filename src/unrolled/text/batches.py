@@ -202,7 +202,8 @@ def without_blank_lines(text: str, ids: Ids, end_of_line_id: int) -> tuple[str, 
 def _line_lengths(ids: Ids, end_of_line_id: int) -> NDArray[np.int64]:
     """Tokens of each line, its end included; ids end a line."""
     ends = [np.flatnonzero(ids[i : i + _LOOKED_AT] == end_of_line_id) + i for i in range(0, len(ids), _LOOKED_AT)]
-    lengths: NDArray[np.int64] = np.diff(np.concatenate(ends).astype(np.int64), prepend=-1)
+    after = np.concatenate([np.array([-1]), *ends]).astype(np.int64)
+    lengths: NDArray[np.int64] = after[1:] - after[:-1]
     return lengths
 
 
