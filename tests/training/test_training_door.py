@@ -100,3 +100,17 @@ unrolled.TrainingSettings(epochs=1), unrolled.ModelSettings(), unrolled.TextSett
 print("torch" in sys.modules)
 """
     assert run_python(code) == "False\n"
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "momentum"])  # the others' steps are torch's own
+def test_training_does_not_load_the_compiler_of_torch(
+    optimizer: str, run_python: Any, corpus: Path, tmp_path: Path
+) -> None:
+    code = """
+import sys
+import unrolled
+wanted = unrolled.TrainingSettings(epochs=1, optimizer=sys.argv[3])
+unrolled.train(sys.argv[1], sys.argv[2], model=unrolled.ModelSettings(hidden=4), training=wanted)
+print("torch._dynamo" in sys.modules)
+"""
+    assert run_python(code, str(corpus), str(tmp_path / "model"), optimizer) == "False\n"

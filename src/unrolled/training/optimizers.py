@@ -4,6 +4,7 @@ Both kinds keep the same state under the same names, so that one can go on with 
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -130,10 +131,25 @@ def make(
     """
     if name not in MAKERS:
         raise UsageError(f'optimizer is "{name}": choose one of {", ".join(MAKERS)}')
+    _leave_the_compiler_alone()
     listed = list(parameters)
     wants_native = engine in {"auto", "native"} and name in NATIVE_MAKERS
     is_native = wants_native and update.suits(listed) and update.is_available()
     return (NATIVE_MAKERS if is_native else MAKERS)[name](listed, rate, weight_decay)
+
+
+def _leave_the_compiler_alone() -> None:
+    """Spare a run the two seconds in which the first optimizer loads torch's compiler.
+
+    torch loads it only to mark these methods as not to be compiled (torch/_compile.py). As long as nobody has loaded
+    it, we mark them ourselves; where a torch knows no such mark, it loads the compiler as ever.
+    """
+    if "torch._dynamo" in sys.modules:
+        return
+    for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+        plain = getattr(getattr(Optimizer, name), "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            setattr(plain, "__dynamo_disable", plain)
 
 
 def takes_sparse_gradients(name: str) -> bool:
