@@ -13,6 +13,9 @@ import time
 import traceback
 from pathlib import Path
 
+import safetensors.numpy
+import tokenizers
+
 from unrolled import model_directory
 from unrolled.nn import Regularization
 from unrolled.text import TextSettings
@@ -25,7 +28,7 @@ WANTED = Settings(
     TextSettings(min_count=2),
     ModelSettings("gru", hidden=8, embedding=5, layers=2),
     TrainingSettings(
-        epochs=30.5, batch=4, window=12, learning_rate=0.02, threads=1, random_windows=True, checkpoint_every=2e-4
+        epochs=4.5, batch=4, window=12, learning_rate=0.02, threads=1, random_windows=True, checkpoint_every=1e-3
     ),
     Regularization(dropout=0.3, weight_drop=0.2),
 )
@@ -79,6 +82,10 @@ def is_finished(out: Path) -> bool:
     if not model_directory.has_model(out):
         return False
     return bool(model_directory.load(out).config["training"]["results"]["finished"]) and not (out / "training").exists()
+
+
+LOADED_BEFORE_FORKING = (safetensors.numpy, tokenizers)
+"""What runs load when they first use it: once here instead of in each process."""
 
 
 if __name__ == "__main__":

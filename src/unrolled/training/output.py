@@ -15,7 +15,7 @@ from unrolled.training.data import TrainingData
 from unrolled.training.events import Record
 from unrolled.training.learner import Learner, Tensors
 from unrolled.training.record import config_of
-from unrolled.training.settings import Settings
+from unrolled.training.settings import Settings, TrainingSettings
 
 SECONDS_BETWEEN_SAVES = 30.0
 """Improved weights are written at most so often; they are always written at the end."""
@@ -90,7 +90,14 @@ class Output:
     def repeat(self, plan: str) -> str:
         """Options that repeat the run: what was left to defaults or to the clock is spelled out."""
         settings = self._settings
-        options = replace(settings.training, epochs=None, minutes=None, threads=torch.get_num_threads(), anneal=plan)
+        options = replace(
+            settings.training,
+            epochs=None,
+            minutes=None,
+            threads=torch.get_num_threads(),
+            anneal=plan,
+            checkpoint_every=TrainingSettings().checkpoint_every,  # which makes no difference
+        )
         return command_line(settings.text, settings.model, settings.regularization, options)
 
     def draw(self, title: str) -> None:
