@@ -43,7 +43,7 @@ def test_a_second_process_is_refused_until_the_first_is_done(tmp_path: Path) -> 
         )
         holder.communicate("")
     with model_directory.locked(folder):
-        assert [path.name for path in folder.iterdir()] == ["run.lock"]
+        assert [path.name for path in folder.iterdir()] == [".run.lock"]
     assert not folder.exists(), "nothing was put there"
 
 
@@ -51,10 +51,10 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     with start_holder(folder) as holder:
         holder.send_signal(signal.SIGKILL)
-    assert (folder / "run.lock").exists()
+    assert (folder / ".run.lock").exists()
     with model_directory.locked(folder):
-        assert (folder / "run.lock").read_text() == f"{os.getpid()}\n"
-    assert not (folder / "run.lock").exists()
+        assert (folder / ".run.lock").read_text() == f"{os.getpid()}\n"
+    assert not (folder / ".run.lock").exists()
 
 
 def test_the_same_process_is_refused_too_and_the_lock_goes_with_an_error(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@
     manifest.json        format version; name and SHA-256 of each of the three
     log.jsonl            one line a report
     training/            what resuming needs, committed by itself with a manifest of its own; may be deleted
-    run.lock             while a run writes here
+    .run.lock            while a run writes here
 
 Nothing here imports torch, and nothing that is read is ever executed.
 """

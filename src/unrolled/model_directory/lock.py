@@ -10,7 +10,8 @@ from unrolled.errors import ModelDirectoryError
 from unrolled.model_directory.files import system_errors_explained
 
 IS_WINDOWS = os.name == "nt"  # there nothing is locked
-LOCK = "run.lock"
+LOCK = ".run.lock"
+"""Hidden, so that it is no part of a corpus that lies in the same folder."""
 _HELD = {errno.EACCES, errno.EAGAIN}
 
 

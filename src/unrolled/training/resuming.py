@@ -63,7 +63,9 @@ def load(out: Path, asked: Settings) -> Saved:
     files = model_directory.load(out)
     found = model_directory.load_training(out)
     if found is None:
-        raise UsageError(f"{out}: the run is finished, so that nothing is left to resume: train anew")
+        raise UsageError(
+            f"{out}: there is nothing to resume, for the run is finished or its folder training/ was deleted: train anew"
+        )
     saved, tensors = found
     try:
         training = files.config["training"]
