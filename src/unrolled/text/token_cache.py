@@ -2,7 +2,7 @@
 
     tokenizers/KEY.json     a tokenizer.json
     tokens/KEY/ids          the token ids of a part of a corpus, as they are mapped
-    tokens/KEY/counts.json  what else there is to know of them
+    tokens/KEY/counts  what else there is to know of them
 
 in the folder that `cache.cache_home` names. All of it may be deleted at any time between runs; what was not used for
 `KEPT_DAYS` goes by itself.
@@ -33,7 +33,7 @@ from unrolled.text.tokenizer import Tokenizer, train_tokenizer
 FORMAT = 1
 """Raised where tokens or rules change, so that what older programs kept is not taken."""
 KEPT_DAYS = 30
-_IDS, _COUNTS, _MAKING = "ids", "counts.json", "making-"
+_IDS, _COUNTS, _MAKING = "ids", "counts", "making-"
 _READ_AT_ONCE = 1 << 24
 
 
@@ -80,7 +80,7 @@ def kept_tokens(part: Part, text: Text, tokenizer: Tokenizer, *, by_lines: bool)
         making = Path(tempfile.mkdtemp(dir=folder, prefix=_MAKING))
         try:
             made = encode(text, tokenizer, by_lines=by_lines, path=making / _IDS)
-            (making / _COUNTS).write_text(json.dumps(_record(made, making / _IDS)), encoding="utf-8")
+            _write_counts(making / _COUNTS, _record(made, making / _IDS))
             shutil.rmtree(folder / key, ignore_errors=True)  # it is damaged
             with suppress(OSError):  # somebody else has made it meanwhile
                 making.rename(folder / key)
@@ -96,7 +96,7 @@ def _load(entry: Path, tokenizer: Tokenizer) -> Encoded | None:
     """What was kept; None if it is not there or damaged."""
     dtype = token_dtype(tokenizer.vocabulary_size)
     try:
-        record = json.loads((entry / _COUNTS).read_text(encoding="utf-8"))
+        record = _read_counts(entry / _COUNTS)
         counts, read_counts = (np.array(record[name], dtype=np.int64) for name in ("counts", "read_counts"))
         if _checksum(entry / _IDS) != record["crc32"] or len(counts) != tokenizer.vocabulary_size:
             return None
@@ -116,6 +116,24 @@ def _record(made: Encoded, ids: Path) -> dict[str, Any]:
         "read_counts": made.read_counts.tolist(),
         "crc32": _checksum(ids),
     }
+
+
+def _write_counts(path: Path, record: dict[str, Any]) -> None:
+    text = json.dumps(record)
+    path.write_text(f"{zlib.crc32(text.encode())}\n{text}", encoding="utf-8")
+
+
+def _read_counts(path: Path) -> dict[str, Any]:
+    """What `_write_counts` wrote.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    checksum, _, text = path.read_text(encoding="utf-8").partition("\n")
+    if str(zlib.crc32(text.encode())) != checksum:
+        raise ValueError("damaged")
+    record: dict[str, Any] = json.loads(text)
+    return record
 
 
 def _checksum(path: Path) -> int:

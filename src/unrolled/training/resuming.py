@@ -64,7 +64,7 @@ def load(out: Path, asked: Settings) -> Saved:
     found = model_directory.load_training(out)
     if found is None:
         raise UsageError(
-            f"{out}: there is nothing to resume, for the run is finished or its folder training/ was deleted: train anew"
+            f"{out}: there is nothing to resume, for the run is finished or its training/ was deleted: train anew"
         )
     saved, tensors = found
     try:
