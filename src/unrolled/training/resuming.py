@@ -62,6 +62,7 @@ def load(out: Path, asked: Settings) -> Saved:
     """
     files = model_directory.load(out)
     found = model_directory.load_training(out)
+    model_directory.read_log(out)  # which the end of the run draws
     if found is None:
         raise UsageError(
             f"{out}: there is nothing to resume, for the run is finished or its training/ was deleted: train anew"
