@@ -45,5 +45,9 @@ class TrainingError(UnrolledError):
     """A training run that cannot start or cannot go on."""
 
 
+class DivergenceError(TrainingError):
+    """A loss or a gradient that is no longer a finite number."""
+
+
 class UnrolledWarning(UserWarning):
     """Something that works, though not as it might have been expected to."""

@@ -61,9 +61,7 @@ def uniform_baseline(vocabulary_size: int) -> float:
     return math.log(_count(vocabulary_size, "tokens in the vocabulary"))
 
 
-def unigram_baseline(
-    train_ids: NDArray[np.integer], validation_ids: NDArray[np.integer], vocabulary_size: int
-) -> float:
+def unigram_baseline(train_counts: NDArray[np.integer], validation_counts: NDArray[np.integer]) -> float:
     """Nats per token of a model that knows how often each token occurs, and nothing of their order.
 
         p(w) = (count(w) + 1) / (N + V)
@@ -71,18 +69,16 @@ def unigram_baseline(
     with the counts of the N training tokens: Laplace's rule, so that no token is impossible.
 
     Args:
-        train_ids: (N,) tokens to count.
-        validation_ids: (M,) tokens to predict.
-        vocabulary_size: V, larger than every id.
+        train_counts: (V,) how often each token of the vocabulary occurs in the training text.
+        validation_counts: (V,) how often each is to be predicted.
 
     Raises:
         UsageError: there is nothing to predict.
     """
-    _count(validation_ids.size, "tokens to predict")
-    counts = np.bincount(train_ids, minlength=vocabulary_size)
-    log_probability = np.log(counts + 1.0) - math.log(train_ids.size + vocabulary_size)
-    occurrences = np.bincount(validation_ids, minlength=vocabulary_size)
-    return float(-(occurrences @ log_probability) / validation_ids.size)
+    predicted = int(validation_counts.sum())
+    _count(predicted, "tokens to predict")
+    log_probability = np.log(train_counts + 1.0) - math.log(int(train_counts.sum()) + len(train_counts))
+    return float(-(validation_counts @ log_probability) / predicted)
 
 
 def _count(number: int, what: str) -> int:

@@ -14,8 +14,8 @@ from unrolled import engines
 from unrolled.cli import STARTED, console
 from unrolled.cli import train as verb
 from unrolled.engines.portable import Portable
+from unrolled.training import learner
 from unrolled.training import output as output_module
-from unrolled.training import run as run_module
 from unrolled.training.loop import train_steps
 
 from .conftest import SMALL, Call, printed, weights_of
@@ -93,13 +93,13 @@ def interrupt_at(step: int, number: int, monkeypatch: pytest.MonkeyPatch) -> Non
     """Send the signal to this process at that step of the next run."""
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
-        monkeypatch.setattr(run_module, "train_steps", train_steps)
+        monkeypatch.setattr(learner, "train_steps", train_steps)
         for each in train_steps(*arguments, **options):
             if each.number == step:
                 os.kill(os.getpid(), number)
             yield each
 
-    monkeypatch.setattr(run_module, "train_steps", interrupted)
+    monkeypatch.setattr(learner, "train_steps", interrupted)
 
 
 def test_ctrl_c_saves_and_what_it_prints_goes_on(
@@ -200,7 +200,7 @@ def test_a_model_is_replaced_only_when_told_so(unrolled: Call, corpus: Path, tmp
     assert unrolled("train", corpus, "--out", out, *FEW).error(2) == (
         f"{out}: holds a model: give --overwrite to replace it, --resume to go on, or another --out"
     )
-    assert "the run is finished or was killed" in unrolled("train", "--out", out, "--resume").error(2)
+    assert "there is nothing to resume, for the run is finished" in unrolled("train", "--out", out, "--resume").error(2)
     assert weights_of(out) == before
     assert unrolled("train", corpus, "--out", out, *FEW, "--seed", 4, "--overwrite").status == 0
     assert weights_of(out) != before

@@ -1,11 +1,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from unrolled.errors import UsageError
 from unrolled.text import DataReport, TextSettings, data_report, read_corpus, split_text, train_tokenizer
+from unrolled.text.encoding import encode
 
 LINES = ["", 'He said: "no, I did not leave" then.', "no no He He", "no zebra", "a zebra yak", "no gnu"]
 
@@ -15,7 +15,7 @@ def report_of(tmp_path: Path, settings: TextSettings, *, folder: bool = False) -
     path.write_text("\n".join(LINES) + "\n")
     parts = split_text(read_corpus(tmp_path if folder else path), settings)
     tokenizer = train_tokenizer(parts["train"].text, settings)
-    return data_report(parts, {name: tokenizer.encode(part.text) for name, part in parts.items()}, tokenizer)
+    return data_report(parts, {name: encode(part, tokenizer) for name, part in parts.items()}, tokenizer)
 
 
 def test_counts_by_hand(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_text_without_a_line_that_shows_well_is_cut_short(tmp_path: Path) -> N
     path.write_text("word " * 300 + "\nend\n")
     parts = split_text(read_corpus(path), TextSettings(split="90/10", validation=None))
     tokenizer = train_tokenizer(parts["train"].text, TextSettings())
-    report = data_report(parts, {name: tokenizer.encode(part.text) for name, part in parts.items()}, tokenizer)
+    report = data_report(parts, {name: encode(part, tokenizer) for name, part in parts.items()}, tokenizer)
     assert report.example == ("word " * 300)[:80]
 
 
@@ -75,4 +75,4 @@ def test_names_must_agree(tmp_path: Path) -> None:
     parts = split_text(read_corpus(path), TextSettings(split="70/30"))
     tokenizer = train_tokenizer(parts["train"].text, TextSettings())
     with pytest.raises(UsageError, match="must agree"):
-        data_report(parts, {"train": np.array([1])}, tokenizer)
+        data_report(parts, {"train": encode(parts["train"], tokenizer)}, tokenizer)

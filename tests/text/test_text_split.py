@@ -11,7 +11,8 @@ from unrolled.text.corpus import text_hash
 
 
 def corpus_of(text: str) -> Corpus:
-    return Corpus(sources=("-",), files=("-",), text=text, sha256=text_hash(text))
+    pieces = [text[start : start + 3] for start in range(0, len(text), 3)]
+    return Corpus(("-",), ("-",), text_hash(text), len(text), lambda: iter(pieces))
 
 
 def test_cuts_at_the_line_end_nearest_to_the_share() -> None:

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 
 from unrolled import model_directory
 from unrolled.models import LanguageModelNetwork
-from unrolled.training import averaging
+from unrolled.training import averaging, learner
 from unrolled.training import run as run_module
 from unrolled.training.averaging import PATIENCE, Average
 from unrolled.training.events import Stopped
@@ -169,7 +169,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Arrays]]:
             yield step
 
     monkeypatch.setattr(run_module, "mean_loss", pretend)
-    monkeypatch.setattr(run_module, "train_steps", watched_steps)
+    monkeypatch.setattr(learner, "train_steps", watched_steps)
     return seen
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unrolled.models import LanguageModelNetwork
-from unrolled.training import run as run_module
+from unrolled.training import learner
 from unrolled.training.loop import MEASURED_STEPS, Step, train_steps
 from unrolled.training.settings import OPTIMIZERS
 
@@ -34,7 +34,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
             seen.append(step)
             yield step
 
-    monkeypatch.setattr(run_module, "train_steps", watched)
+    monkeypatch.setattr(learner, "train_steps", watched)
     return seen
 
 

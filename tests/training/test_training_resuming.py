@@ -200,7 +200,7 @@ def test_where_nothing_is_left_nothing_is_resumed(corpus: Path, tmp_path: Path) 
     with pytest.raises(UsageError, match=r"there is no run to resume: leave out --resume to start one$"):
         next(run([corpus], out, SETTINGS, resume=True))
     train(corpus, out)
-    with pytest.raises(UsageError, match="the run is finished or was killed, so that nothing is left to resume"):
+    with pytest.raises(UsageError, match="there is nothing to resume, for the run is finished or its training"):
         next(run([corpus], out, SETTINGS, resume=True))
     with pytest.raises(UsageError, match="--resume and --overwrite exclude each other"):
         next(run([corpus], out, SETTINGS, resume=True, overwrite=True))
@@ -217,7 +217,7 @@ def test_what_resuming_needs_is_verified(member: str, corpus: Path, tmp_path: Pa
     with pytest.raises(ModelDirectoryError, match="is damaged"):
         next(run([corpus], out, SETTINGS, resume=True))
     shutil.rmtree(out / "training")
-    with pytest.raises(UsageError, match="finished or was killed"):
+    with pytest.raises(UsageError, match="finished or its training/ was deleted"):
         next(run([corpus], out, SETTINGS, resume=True))
     assert LanguageModel.load(out).score(["the cat"])[0].tokens == 3, "the model itself is whole"
 

@@ -83,7 +83,7 @@ class ProgressBar:
                 self._draw(share, text)
         elif now - self._shown >= SECONDS_BETWEEN_LINES:
             self._shown = now
-            say(f"{self._title}: {text}")
+            say(f"{self._title}: {text}".rstrip())
 
     def _draw(self, share: float | None, text: str) -> None:
         if self._bar is None:

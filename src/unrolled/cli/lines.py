@@ -10,7 +10,8 @@ from io import BufferedReader
 from pathlib import Path
 
 from unrolled.errors import CorpusError
-from unrolled.text.corpus import GZIP, STANDARD_INPUT
+from unrolled.text.corpus import STANDARD_INPUT
+from unrolled.text.decoding import GZIP
 
 BYTE_ORDER_MARK = "\ufeff"
 SECONDS_TO_WAIT = 0.01

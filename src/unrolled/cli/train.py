@@ -82,18 +82,23 @@ def train(
     Raises:
         UnrolledError: what `training.run` raises.
     """
-    from unrolled.training.events import Finished, Stopped
+    from unrolled.training.events import Finished, Reading, Stopped
     from unrolled.training.interrupts import stop_on_signals
     from unrolled.training.run import run
 
     watch = Watcher()
     with stop_on_signals() as request:
         try:
-            for event in run(
+            events = run(
                 sources, out, settings, resume=resume, overwrite=overwrite, started=STARTED, should_stop=request
-            ):
+            )
+            for event in events:
                 watch(event)
                 last = event
+                if isinstance(event, Reading) and request():
+                    watch.close()
+                    say("stopped     before training began: nothing has been written")
+                    sys.exit(128 + (request.signal_number or signal.SIGINT))
         finally:
             watch.close()
     if isinstance(last, Stopped):

@@ -2,7 +2,18 @@
 
 from unrolled import metrics
 from unrolled.cli.console import ProgressBar, duration, say
-from unrolled.training.events import DataRead, Event, Finished, Planned, Prepared, Progress, Stopped, Validated
+from unrolled.training.events import (
+    DataRead,
+    Event,
+    Finished,
+    Planned,
+    Prepared,
+    Progress,
+    Reading,
+    Stopped,
+    Validated,
+    WentBack,
+)
 
 
 class Watcher:
@@ -10,12 +21,16 @@ class Watcher:
 
     def __init__(self) -> None:
         self._bar: ProgressBar | None = None
+        self._doing = ""
         self._data: DataRead | None = None
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         match event:
+            case Reading():
+                self._reading(event)
             case DataRead():
+                self.close()
                 self._data = event
                 for line in (*event.report.lines(), *event.notes):
                     say(line)
@@ -28,8 +43,17 @@ class Watcher:
                 self._progress(event)
             case Validated():
                 self._validated(event)
+            case WentBack():
+                self.close()
+                say(f"went back   {event.reason}: on from step {event.to:,} with rate {event.learning_rate:g}")
             case Finished() | Stopped():
                 self.close()
+
+    def _reading(self, event: Reading) -> None:
+        if self._bar is None or self._doing != event.what:
+            self.close()
+            self._bar, self._doing = ProgressBar(event.what), event.what
+        self._bar.update(event.share, "")
 
     def _prepared(self, event: Prepared) -> None:
         say(f"model       {event.description}: {event.parameters:,} parameters")

@@ -6,6 +6,7 @@
     manifest.json        format version; name and SHA-256 of each of the three
     log.jsonl            one line a report
     training/            what resuming needs, committed by itself with a manifest of its own; may be deleted
+    .run.lock            while a run writes here
 
 Nothing here imports torch, and nothing that is read is ever executed.
 """
@@ -21,6 +22,7 @@ from typing import Any
 from unrolled.errors import ModelDirectoryError
 from unrolled.model_directory.commits import commit, read_committed, remove_committed
 from unrolled.model_directory.files import from_json, system_errors_explained, to_json
+from unrolled.model_directory.lock import locked
 from unrolled.model_directory.log import append_log, clear_log, read_log
 from unrolled.model_directory.manifest import MANIFEST
 from unrolled.model_directory.tensors import STATE_DTYPES, WEIGHT_DTYPES, Array, from_safetensors, to_safetensors
@@ -33,6 +35,7 @@ __all__ = [
     "has_model",
     "load",
     "load_training",
+    "locked",
     "read_log",
     "refuse_foreign_files",
     "save",

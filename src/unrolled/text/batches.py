@@ -16,6 +16,7 @@ from unrolled.errors import CorpusError, UsageError
 Ids = NDArray[np.integer[Any]]
 BLANK = 1  # tokens of a line that has nothing but its end
 LONG_LINE = 2000
+_LOOKED_AT = 1 << 24  # tokens among which ends of lines are looked for at once
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class StreamReader:
             for name, asked, used in (("batch", batch_size, self.batch_size), ("window", window, self.window))
             if used != asked
         )
-        self._ids = _after_end_of_line(ids, end_of_line_id)
+        self._text = _Text(ids, end_of_line_id)
         self._shortest, longer = divmod(self.tokens, self.batch_size)
         self._lengths = self._shortest + (np.arange(self.batch_size) < longer)
         self._starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
@@ -113,7 +114,7 @@ class StreamReader:
     def _batch(self, first: int, after: int) -> Batch:
         is_last = after == self._shortest
         lengths = (self._lengths if is_last else np.full_like(self._lengths, after)) - first
-        inputs, targets = _gather(self._ids, self._starts + first, lengths)
+        inputs, targets = self._text.stretches(self._starts + first, lengths)
         rate = len(inputs) / self.window if self._jitter else 1.0
         return Batch(inputs, targets, _unless_equal(lengths), starts=bool(first == 0), rate=rate)
 
@@ -147,7 +148,7 @@ class SentenceReader:
         _check_tokens(ids)
         if ids[-1] != end_of_line_id:
             ids = np.append(ids, end_of_line_id)
-        self._ids = _after_end_of_line(ids, end_of_line_id)
+        self._text = _Text(ids, end_of_line_id)
         lengths = _line_lengths(ids, end_of_line_id)
         is_blank = lengths == BLANK
         self._starts, self._lengths = (np.cumsum(lengths) - lengths)[~is_blank], lengths[~is_blank]
@@ -172,7 +173,7 @@ class SentenceReader:
 
     def _batch(self, lines: NDArray[np.int64]) -> Batch:
         lengths = self._lengths[lines]
-        inputs, targets = _gather(self._ids, self._starts[lines], lengths)
+        inputs, targets = self._text.stretches(self._starts[lines], lengths)
         return Batch(inputs, targets, _unless_equal(lengths), starts=True)
 
     def _observations(self, batch_size: int) -> Iterator[str]:
@@ -200,23 +201,28 @@ def without_blank_lines(text: str, ids: Ids, end_of_line_id: int) -> tuple[str, 
 
 def _line_lengths(ids: Ids, end_of_line_id: int) -> NDArray[np.int64]:
     """Tokens of each line, its end included; ids end a line."""
-    return np.diff(np.flatnonzero(ids == end_of_line_id), prepend=-1)
+    ends = [np.flatnonzero(ids[i : i + _LOOKED_AT] == end_of_line_id) + i for i in range(0, len(ids), _LOOKED_AT)]
+    after = np.concatenate([np.array([-1]), *ends]).astype(np.int64)
+    lengths: NDArray[np.int64] = after[1:] - after[:-1]
+    return lengths
 
 
-def _gather(
-    ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Inputs and targets (T, B) of the stretches that begin at `starts`; what lies beyond their lengths is id 0."""
-    steps = np.arange(lengths.max())[:, None]
-    is_text = steps < lengths
-    places = np.where(is_text, starts + steps, 0)
-    inputs, targets = ids[places].astype(np.int64), ids[places + 1].astype(np.int64)
-    return np.where(is_text, inputs, 0), np.where(is_text, targets, 0)
+class _Text:
+    """Tokens behind an end of line, whether in memory or mapped: from each token the next is to be predicted."""
 
+    def __init__(self, ids: Ids, end_of_line_id: int) -> None:
+        self._ids, self._end_of_line_id = ids, end_of_line_id
 
-def _after_end_of_line(ids: Ids, end_of_line_id: int) -> NDArray[np.int32]:
-    """The text behind an end of line: entry n is the input from which token n is predicted."""
-    return np.concatenate([[end_of_line_id], ids]).astype(np.int32)
+    def stretches(
+        self, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Inputs and targets (T, B) of the stretches that begin at `starts`; beyond their lengths is id 0."""
+        steps = np.arange(lengths.max())[:, None]
+        is_text = steps < lengths
+        places = np.where(is_text, starts + steps, 0)
+        targets = self._ids[places].astype(np.int64)
+        inputs = np.where(places > 0, self._ids[np.maximum(places - 1, 0)].astype(np.int64), self._end_of_line_id)
+        return np.where(is_text, inputs, 0), np.where(is_text, targets, 0)
 
 
 def _unless_equal(lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:

@@ -1,7 +1,7 @@
 """Characters to token ids by one look-up in a table of all code points."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,12 @@ def code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-def count_characters(text: str, *, lowercase: bool) -> dict[str, int]:
-    """How often the text has each of its characters, or each of their lower cases."""
+def count_characters(chunks: Iterable[str], *, lowercase: bool) -> dict[str, int]:
+    """How often texts have each of their characters, or each of their lower cases."""
     totals = np.zeros(sys.maxunicode + 1, dtype=np.int64)
-    for start in range(0, len(text), _CHUNK):
-        seen, counts = np.unique(code_points(text[start : start + _CHUNK]), return_counts=True)
-        totals[seen] += counts
+    for chunk in chunks:
+        counts = np.bincount(code_points(chunk))
+        totals[: len(counts)] += counts
     found: dict[str, int] = {}
     for code in np.flatnonzero(totals):
         for character in chr(code).lower() if lowercase else chr(code):

@@ -1,29 +1,30 @@
 r"""Reads a corpus: files, directories, standard input or the embedded one, as one text.
 
-The text is normalised as little as possible: a byte order mark goes, CRLF and a lone CR become LF, and a file that
-does not end in a newline gets one. Lines end at "\n" only, never at the other characters that Unicode calls
-separators.
+A short text is kept in memory; a longer one is read again from where it lies whenever it is needed, so that memory does
+not grow with it. Lines end at "\n" only, never at the other characters that Unicode calls separators.
 """
 
-import gzip
 import hashlib
 import os
 import sys
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from unrolled.errors import CorpusError, UsageError
+from unrolled.text.decoding import decoded
 from unrolled.text.embedded import embedded_text
 from unrolled.text.settings import check_encoding
 
 EMBEDDED = ":embedded:"
 STANDARD_INPUT = "-"
+KEPT = 1 << 25
+"""Most characters that are kept in memory."""
 
-GZIP = b"\x1f\x8b"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_HASHED_AT_ONCE = 1 << 20
+Report = Callable[[float], None]
+"""Is told from time to time which share of the work is done; what it raises ends the work."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,41 @@ class Corpus:
     Attributes:
         sources: what was asked for: absolute paths, "-" or ":embedded:".
         files: what was read: the sources, with each directory replaced by the files below it, sorted by path.
-        text: all of them one after another; every line ends in a newline.
         sha256: of the text as UTF-8, in hexadecimal digits.
+        characters: of all files one after another; every line ends in a newline.
     """
 
     sources: tuple[str, ...]
     files: tuple[str, ...]
-    text: str
     sha256: str
+    characters: int
+    _read: Callable[[], Iterator[str]] = field(repr=False, compare=False)
+
+    def pieces(self) -> Iterator[str]:
+        """The text in pieces of any length, cut anywhere.
+
+        Raises:
+            CorpusError: it cannot be read any more, or is no longer the same length.
+        """
+        found = 0
+        for piece in self._read():
+            found += len(piece)
+            yield piece
+        if found != self.characters:
+            raise CorpusError(f"{listed(self.sources)}: has changed while it was read: try again")
+
+    @property
+    def text(self) -> str:
+        """All of it at once."""
+        return "".join(self.pieces())
 
 
 def read_corpus(
-    sources: str | Path | Sequence[str | Path], *, encoding: str = "utf-8", errors: str = "strict"
+    sources: str | Path | Sequence[str | Path],
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    report: Report = lambda share: None,
 ) -> Corpus:
     """Read a corpus.
 
@@ -54,6 +78,7 @@ def read_corpus(
             the text that comes with Python. Files may be compressed by gzip, whatever their names.
         encoding: of every source but the embedded one.
         errors: "strict", or "replace" to put U+FFFD for bytes that cannot be decoded.
+        report: is told the share that has been read.
 
     Raises:
         CorpusError: a source is missing, unreadable, empty, binary or wrongly encoded, or there is no text at all.
@@ -67,21 +92,63 @@ def read_corpus(
         raise UsageError("corpus: standard input (-) is given more than once, but can be read only once")
     absolute = tuple(name if name in {STANDARD_INPUT, EMBEDDED} else str(Path(name).absolute()) for name in names)
     files = tuple(file for name in absolute for file in _files(name))
-    text = "".join(_read(file, encoding, errors) for file in files)
-    if not text or text.isspace():
-        raise CorpusError(f"{_listed(absolute)}: the corpus is empty: give a file with text in it")
-    return Corpus(sources=absolute, files=files, text=text, sha256=text_hash(text))
+
+    def pieces(tell: Report = lambda share: None) -> Iterator[str]:
+        return (piece for file in files for piece in _pieces(file, encoding, errors, _part_of(tell, file, files)))
+
+    digest, store, characters, is_blank = hashlib.sha256(), _Store(STANDARD_INPUT in names), 0, True
+    for piece in pieces(report):
+        digest.update(as_utf_8(piece))
+        store.add(piece)
+        characters += len(piece)
+        is_blank = is_blank and piece.isspace()
+    if is_blank:
+        raise CorpusError(f"{listed(absolute)}: the corpus is empty: give a file with text in it")
+    return Corpus(absolute, files, digest.hexdigest(), characters, store.pieces if store.has_all else pieces)
+
+
+class _Store:
+    """Text that is kept: in memory while it is short, then, if it cannot be read again, in a file without name."""
+
+    def __init__(self, needs_all: bool) -> None:
+        self._needs_all, self.has_all = needs_all, True
+        self._pieces: list[str] = []
+        self._characters = 0
+        self._file: BinaryIO | None = None
+
+    def add(self, piece: str) -> None:
+        self._characters += len(piece)
+        if not self.has_all:
+            return
+        self._pieces.append(piece)
+        if self._characters <= KEPT:
+            return
+        if not self._needs_all:
+            self.has_all = False
+        else:
+            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the corpus is
+            self._file.write(as_utf_8("".join(self._pieces)))
+        self._pieces = []
+
+    def pieces(self) -> Iterator[str]:
+        if self._file is not None:
+            self._file.seek(0)
+            yield from decoded("standard input", self._file, encoding="utf-8", errors="surrogatepass")
+        yield from self._pieces
+
+
+def as_utf_8(text: str) -> bytes:
+    """UTF-8, with lone surrogates as if they were characters."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def text_hash(text: str) -> str:
     """SHA-256 of the text as UTF-8, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for start in range(0, len(text), _HASHED_AT_ONCE):
-        digest.update(text[start : start + _HASHED_AT_ONCE].encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    return hashlib.sha256(as_utf_8(text)).hexdigest()
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Sources as a person knows them."""
     return ", ".join("standard input" if name == STANDARD_INPUT else name for name in names)
 
 
@@ -105,57 +172,29 @@ def _below(directory: str) -> Iterator[str]:
         yield from (str(path) for path in paths if path.is_file())
 
 
-def _read(file: str, encoding: str, errors: str) -> str:
+def _pieces(file: str, encoding: str, errors: str, report: Report) -> Iterator[str]:
     """One file as normalised text."""
     if file == EMBEDDED:
-        return embedded_text()
-    name = _listed([file])
-    text = _decode(name, _decompress(name, _bytes(file)), encoding, errors)
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise CorpusError(
-            f"{name}, line {line}: a NUL character: this looks like a binary file, or like UTF-16 or "
-            f"UTF-32 text: give a text file, or its --encoding"
-        )
-    return text if not text or text.endswith("\n") else text + "\n"
-
-
-def _bytes(file: str) -> bytes:
+        yield embedded_text()
+        return
     if file == STANDARD_INPUT:
         if sys.stdin is None:
             raise CorpusError("standard input is closed: name a file")
-        return sys.stdin.buffer.read()
+        yield from decoded("standard input", sys.stdin.buffer, encoding=encoding, errors=errors)
+        return
     try:
-        return Path(file).read_bytes()
+        with Path(file).open("rb") as opened:
+            size = max(1, os.fstat(opened.fileno()).st_size)
+            for piece in decoded(file, opened, encoding=encoding, errors=errors):
+                report(min(1.0, opened.tell() / size))
+                yield piece
     except FileNotFoundError:
         raise CorpusError(f"{file}: there is no such file or directory: check the path") from None
     except OSError as error:
         raise CorpusError(f"{file}: the file cannot be read: {error.strerror}") from error
 
 
-def _decompress(name: str, data: bytes) -> bytes:
-    if not data.startswith(GZIP):
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{name}: the gzip data is damaged or cut short ({error}): fetch the file again") from error
-
-
-def _decode(name: str, data: bytes, encoding: str, errors: str) -> str:
-    try:
-        return data.decode(encoding, errors)
-    except UnicodeDecodeError as error:
-        at, line = error.start, data.count(b"\n", 0, error.start) + 1
-        if data.startswith(_UTF_16):
-            advice = "it begins with a UTF-16 byte order mark: give --encoding utf-16"
-        elif b"\0" in data:
-            advice = "it looks like a binary file: give a text file"
-        else:
-            advice = "give its --encoding, or --errors replace to go on"
-        raise CorpusError(
-            f"{name}, line {line}, byte offset {at}: byte 0x{data[at]:02x} is not {encoding} ({error.reason}): {advice}"
-        ) from None
-    except UnicodeError as error:
-        raise CorpusError(f"{name}: the file is not {encoding} ({error}): give its --encoding") from None
+def _part_of(report: Report, file: str, files: Sequence[str]) -> Report:
+    """What tells the share of one file as a share of all, which count alike."""
+    before = files.index(file)
+    return lambda share: report((before + share) / len(files))

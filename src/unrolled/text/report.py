@@ -5,11 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from unrolled.errors import UsageError
 from unrolled.text.chunks import line_chunks
+from unrolled.text.encoding import Encoded
 from unrolled.text.split import Part
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.text.word_rules import JOINER
@@ -73,42 +71,43 @@ class DataReport:
         return [*rows, f"{'before':<12}{self.example}", f"{'after':<12}{tokens}"]
 
 
-def data_report(parts: Mapping[str, Part], ids: Mapping[str, NDArray[np.integer]], tokenizer: Tokenizer) -> DataReport:
+def data_report(parts: Mapping[str, Part], encoded: Mapping[str, Encoded], tokenizer: Tokenizer) -> DataReport:
     """Count what is in a corpus.
 
     Args:
         parts: as split, by name; there is one named "train".
-        ids: the tokens (N,) of each part, by the same names.
+        encoded: each part as tokens, by the same names.
         tokenizer: made from the training part.
 
     Raises:
-        UsageError: parts and ids have different names, or there is no training part.
+        UsageError: parts and encoded have different names, or there is no training part.
     """
-    if set(parts) != set(ids) or "train" not in parts:
-        raise UsageError(f"data report: parts {', '.join(parts)} and ids {', '.join(ids)} must agree and have train")
-    counts = np.bincount(ids["train"], minlength=tokenizer.vocabulary_size)
+    if set(parts) != set(encoded) or "train" not in parts:
+        raise UsageError(f"data report: parts {', '.join(parts)} and {', '.join(encoded)} must agree and have train")
+    counts = encoded["train"].counts
     special = {tokenizer.unknown_id, tokenizer.end_of_line_id}
     kept = [n for n in range(tokenizer.vocabulary_size) if n not in special and counts[n]]
     rarest = min(reversed(kept), key=counts.__getitem__) if kept else tokenizer.end_of_line_id
-    example, example_tokens = _example(parts["train"].text, tokenizer)
+    example, example_tokens = _example(parts["train"], tokenizer)
     return DataReport(
         sources=tuple(dict.fromkeys(source for part in parts.values() for source in part.sources)),
         unit=tokenizer.unit,
         vocabulary_size=tokenizer.vocabulary_size,
         rarest=_written(rarest, tokenizer),
         rarest_count=int(counts[rarest]),
-        parts={name: _part_report(part, ids[name], tokenizer) for name, part in parts.items()},
+        parts={name: _part_report(each, tokenizer) for name, each in encoded.items()},
         example=example,
         example_tokens=example_tokens,
     )
 
 
-def _part_report(part: Part, ids: NDArray[np.integer], tokenizer: Tokenizer) -> PartReport:
-    unknown = 0 if tokenizer.unknown_id is None else int(np.count_nonzero(ids == tokenizer.unknown_id))
-    return PartReport(len(part.text), part.text.count("\n"), ids.size, unknown / max(ids.size, 1))
+def _part_report(part: Encoded, tokenizer: Tokenizer) -> PartReport:
+    unknown = 0 if tokenizer.unknown_id is None else int(part.counts[tokenizer.unknown_id])
+    tokens = len(part.ids)
+    return PartReport(part.characters, part.lines, tokens, unknown / max(tokens, 1))
 
 
-def _example(text: str, tokenizer: Tokenizer) -> tuple[str, tuple[str, ...]]:
+def _example(text: Part, tokenizer: Tokenizer) -> tuple[str, tuple[str, ...]]:
     """One of the first lines that shows well, cut short where there is none, as text and as tokens."""
     first = next((chunk for chunk in line_chunks(text) if not chunk.isspace()), "")[:_SEARCHED].split("\n")
     written = [line for line in first if line.strip()]

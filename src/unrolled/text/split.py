@@ -1,13 +1,13 @@
 """Cuts a corpus into parts for training, validation and test, and finds a part again later."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from unrolled.errors import CorpusError, ModelDirectoryError
-from unrolled.text.corpus import EMBEDDED, STANDARD_INPUT, Corpus, read_corpus
+from unrolled.text.corpus import EMBEDDED, STANDARD_INPUT, Corpus, Report, read_corpus
 from unrolled.text.settings import TextSettings
 
 PARTS = ("train", "validation", "test")
@@ -23,7 +23,7 @@ class Part:
         sha256: of the whole corpus, not only of this part.
         start: offset of the part's first character in the corpus.
         end: offset after its last one.
-        text: the part itself.
+        corpus: what it was cut from.
     """
 
     name: str
@@ -31,13 +31,35 @@ class Part:
     sha256: str
     start: int
     end: int
-    text: str = field(repr=False)
+    corpus: Corpus = field(repr=False, compare=False)
+
+    def pieces(self) -> Iterator[str]:
+        """The part's text in pieces of any length, cut anywhere.
+
+        Raises:
+            CorpusError: as `Corpus.pieces`.
+        """
+        at = 0
+        for piece in self.corpus.pieces():
+            inside = piece[max(0, self.start - at) : max(0, self.end - at)]
+            if inside:
+                yield inside
+            at += len(piece)
+
+    @property
+    def text(self) -> str:
+        """All of the part at once."""
+        return "".join(self.pieces())
 
     def as_dict(self) -> dict[str, Any]:
         """All but the text: what JSON keeps of the part, and what `find_part` needs."""
-        record = asdict(self)
-        del record["text"]
-        return record | {"sources": list(self.sources)}
+        return {
+            "name": self.name,
+            "sources": list(self.sources),
+            "sha256": self.sha256,
+            "start": self.start,
+            "end": self.end,
+        }
 
 
 def split_text(corpus: Corpus, settings: TextSettings) -> dict[str, Part]:
@@ -52,16 +74,16 @@ def split_text(corpus: Corpus, settings: TextSettings) -> dict[str, Part]:
     if settings.validation is not None:
         other = read_corpus(settings.validation, encoding=settings.encoding, errors=settings.errors)
         return {
-            "train": _cut(corpus, "train", 0, len(corpus.text)),
-            "validation": _cut(other, "validation", 0, len(other.text)),
+            "train": _cut(corpus, "train", 0, corpus.characters),
+            "validation": _cut(other, "validation", 0, other.characters),
         }
-    ends = _ends(corpus.text, settings.shares)
+    ends = _ends(corpus, settings.shares)
     names = PARTS[: len(ends)]
     parts = {name: _cut(corpus, name, *place) for name, *place in zip(names, [0, *ends], ends, strict=False)}
     for name, part in parts.items():
-        if not part.text.strip():
+        if all(piece.isspace() for piece in part.pieces()):
             raise CorpusError(
-                f"{', '.join(corpus.sources)}: the {name} part would be empty, the corpus has {_size(corpus.text)}: "
+                f"{', '.join(corpus.sources)}: the {name} part would be empty, the corpus has {_size(corpus)}: "
                 f"give more text, another --split, or a --validation file"
             )
     return parts
@@ -73,6 +95,7 @@ def find_part(
     *,
     encoding: str = "utf-8",
     errors: str = "strict",
+    report: Report = lambda share: None,
 ) -> Part:
     """Read a part again from its record.
 
@@ -81,6 +104,7 @@ def find_part(
         sources: where the corpus lies now, if not where it lay then.
         encoding: as when the record was made.
         errors: as when the record was made.
+        report: is told the share that has been read.
 
     Raises:
         CorpusError: the corpus cannot be read, or is another one.
@@ -93,7 +117,8 @@ def find_part(
         raise ModelDirectoryError(f"config.json: the record of a part of the corpus is damaged ({error!r})") from error
     if sources is None and STANDARD_INPUT in recorded:
         raise CorpusError(f"the {name} part was read from standard input, which cannot be read again: give the corpus")
-    corpus = read_corpus(recorded if sources is None else sources, encoding=encoding, errors=errors)
+    names = recorded if sources is None else sources
+    corpus = read_corpus(names, encoding=encoding, errors=errors, report=report)
     if corpus.sha256 != sha256:
         why = "it differs between Python versions" if EMBEDDED in corpus.sources else "the text has changed"
         raise CorpusError(
@@ -103,24 +128,37 @@ def find_part(
     return _cut(corpus, name, start, end)
 
 
-def _ends(text: str, shares: Sequence[Fraction]) -> list[int]:
+def _ends(corpus: Corpus, shares: Sequence[Fraction]) -> list[int]:
     """Where each part ends."""
     ends, share = [], Fraction(0)
     for portion in shares[:-1]:
         share += portion
-        target = round(len(text) * share)
-        before, after = text.rfind("\n", 0, target) + 1, text.find("\n", target) + 1 or len(text)
+        target = round(corpus.characters * share)
+        before, after = _ends_of_lines_beside(corpus, target)
         ends.append(before if target - before <= after - target else after)
-    return [*ends, len(text)]
+    return [*ends, corpus.characters]
 
 
-def _size(text: str) -> str:
+def _ends_of_lines_beside(corpus: Corpus, target: int) -> tuple[int, int]:
+    """Where the last line that ends at `target` or before it ends, and the first that ends behind it."""
+    at = before = 0
+    for piece in corpus.pieces():
+        newline = piece.rfind("\n", 0, max(0, target - at)) + 1
+        before = at + newline if newline else before
+        newline = piece.find("\n", max(0, target - at)) + 1
+        if newline and at + len(piece) > target:
+            return before, at + newline
+        at += len(piece)
+    return before, corpus.characters
+
+
+def _size(corpus: Corpus) -> str:
     """How long a text is, for a person who took it to be longer."""
-    if len(text.split(maxsplit=1)) == 1:
+    lines = sum(piece.count("\n") for piece in corpus.pieces())
+    if lines == 1 and len(corpus.text.split(maxsplit=1)) == 1:
         return "only one word"
-    lines = text.count("\n")
     return f"{lines:,} line{'s' * (lines != 1)}"
 
 
 def _cut(corpus: Corpus, name: str, start: int, end: int) -> Part:
-    return Part(name, corpus.sources, corpus.sha256, start, end, corpus.text[start:end])
+    return Part(name, corpus.sources, corpus.sha256, start, end, corpus)

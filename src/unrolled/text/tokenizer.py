@@ -1,5 +1,6 @@
 """Text to token ids and back."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from unrolled.errors import CorpusError, TokenizerError
 from unrolled.text import word_rules
 from unrolled.text.characters import CharacterTable, refuse_surrogates
-from unrolled.text.chunks import line_chunks
+from unrolled.text.chunks import Text, grouped, line_chunks
 from unrolled.text.settings import TextSettings
 from unrolled.text.spelling import DecodingStream, Spelling, byte_pieces
 from unrolled.text.tokenizer_json import BYTE_LEVEL_END_OF_LINE, END_OF_LINE, Contents, read_tokenizer_json
@@ -17,7 +18,7 @@ from unrolled.text.tokenizer_json import BYTE_LEVEL_END_OF_LINE, END_OF_LINE, Co
 if TYPE_CHECKING:
     import tokenizers
 
-_CHUNKS_AT_ONCE = 16  # about a million characters, so that the library's own objects stay small
+_AT_ONCE = 1 << 20  # characters, so that the library's own objects stay small
 
 
 class Tokenizer:
@@ -72,12 +73,23 @@ class Tokenizer:
         if self._characters is not None:
             return self._characters.encode(text)
         refuse_surrogates(text)
-        ids: list[NDArray[np.int32]] = [np.empty(0, dtype=np.int32)]
-        chunks = list(line_chunks(text))
-        for first in range(0, len(chunks), _CHUNKS_AT_ONCE):
-            encodings = self._library.encode_batch_fast(chunks[first : first + _CHUNKS_AT_ONCE])
-            ids += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-        return np.concatenate(ids)
+        ids = [ids for _, ids in self.encode_chunks(text)]
+        return np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)
+
+    def encode_chunks(self, text: str | Text) -> Iterator[tuple[str, NDArray[np.int32]]]:
+        """The text in pieces of about a million characters that end lines, each with its token ids.
+
+        Raises:
+            TokenizerError: as `encode`.
+        """
+        for chunks in grouped(line_chunks(text), _AT_ONCE):
+            joined = "".join(chunks)
+            if self._characters is not None:
+                yield joined, self._characters.encode(joined)
+                continue
+            refuse_surrogates(joined)
+            encodings = self._library.encode_batch_fast(chunks)
+            yield joined, np.concatenate([np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
 
     def decode(self, ids: ArrayLike) -> str:
         """The text of token ids (N,), with blanks where a reader expects them.
@@ -129,7 +141,7 @@ class Tokenizer:
         return checked
 
 
-def train_tokenizer(text: str, settings: TextSettings) -> Tokenizer:
+def train_tokenizer(text: str | Text, settings: TextSettings) -> Tokenizer:
     """A tokenizer with the vocabulary of the training text, and of nothing else; `train_vocabulary` says which.
 
     Raises:
@@ -147,7 +159,7 @@ def train_tokenizer(text: str, settings: TextSettings) -> Tokenizer:
     return tokenizer
 
 
-def _has_two_tokens(tokenizer: Tokenizer, text: str) -> bool:
+def _has_two_tokens(tokenizer: Tokenizer, text: str | Text) -> bool:
     """Whether there is a token to predict another from; ends of lines do not count."""
     found = 0
     for chunk in line_chunks(text):

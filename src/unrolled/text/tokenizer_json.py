@@ -47,8 +47,10 @@ def read_tokenizer_json(text: str, unit: str) -> Contents:
         expression = (pre_tokenizer["pretokenizers"][0] if unit == "bpe" else pre_tokenizer)["pattern"]["Regex"]
         steps = data["normalizer"]["normalizers"] if data["normalizer"] else []
         lowercase = {"type": "Lowercase"} in steps
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise TokenizerError(f"tokenizer.json: this is no tokenizer of Unrolled ({error!r}): train again") from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise TokenizerError(
+            f"tokenizer.json: this is no tokenizer of Unrolled ({error!r:.100}): train again"
+        ) from error
     known = ["word", "pre-tokenized"] if unit == "word" else [unit]
     rules = next((rules for rules in known if EXPRESSIONS[rules] == expression), None)
     special = [BYTE_LEVEL_END_OF_LINE] if unit == "bpe" else [UNKNOWN, END_OF_LINE]

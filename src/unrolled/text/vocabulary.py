@@ -1,5 +1,6 @@
 """Makes the vocabulary of a training text."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from unrolled.errors import UsageError
 from unrolled.text import word_rules
 from unrolled.text.characters import count_characters, refuse_surrogates
-from unrolled.text.chunks import line_chunks
+from unrolled.text.chunks import Text, grouped, line_chunks
 from unrolled.text.settings import SPECIAL_TOKENS, TextSettings
 from unrolled.text.tokenizer_json import END_OF_LINE, EXPRESSIONS, UNKNOWN
 
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
     import tokenizers
 
 _ALL = 1 << 40  # a vocabulary larger than any text
+COUNTED_AT_ONCE = 1 << 24
+"""Characters whose words are counted together."""
+ENCODED_AT_ONCE = 1 << 20
+"""Characters that are encoded together, so that the library's own objects stay small."""
 
 
-def train_vocabulary(text: str, settings: TextSettings) -> str:
+def train_vocabulary(text: str | Text, settings: TextSettings) -> str:
     """The contents of a tokenizer.json: the unit's rules with the vocabulary of a training text.
 
     Words and characters: the unknown token, the end of a line, then the most frequent tokens, as many as
@@ -28,7 +33,6 @@ def train_vocabulary(text: str, settings: TextSettings) -> str:
         TokenizerError: the text has lone surrogates, which no file can hold.
         UsageError: no token occurs `settings.min_count` times.
     """
-    refuse_surrogates(text)
     library = _train_subwords(text, settings) if settings.unit == "bpe" else _train_whole(text, settings)
     contents: str = library.to_str(pretty=True)
     return contents
@@ -42,12 +46,12 @@ def keep_most_frequent(counts: dict[str, int], settings: TextSettings) -> list[s
     return [UNKNOWN, END_OF_LINE, *frequent][: settings.vocabulary_size]
 
 
-def _train_whole(text: str, settings: TextSettings) -> "tokenizers.Tokenizer":
+def _train_whole(text: str | Text, settings: TextSettings) -> "tokenizers.Tokenizer":
     """Words or characters: a table of them."""
     from tokenizers import models
 
     if settings.unit == "char":
-        counts = count_characters(text, lowercase=settings.lowercase)
+        counts = count_characters(_chunks(text), lowercase=settings.lowercase)
     else:
         counts = _count_words(text, settings)
     library = _rules(settings)
@@ -58,21 +62,32 @@ def _train_whole(text: str, settings: TextSettings) -> "tokenizers.Tokenizer":
     return library
 
 
-def _count_words(text: str, settings: TextSettings) -> dict[str, int]:
-    """How often the text has each word: the library finds all words, then counts by a first encoding."""
+def _chunks(text: str | Text) -> Iterator[str]:
+    for chunk in line_chunks(text):
+        refuse_surrogates(chunk)
+        yield chunk
+
+
+def _count_words(text: str | Text, settings: TextSettings) -> dict[str, int]:
+    """How often the text has each word: of a stretch, the library finds all words, then counts by a first encoding."""
     from tokenizers import trainers
 
-    library = _rules(settings)
-    trainer = trainers.WordLevelTrainer(vocab_size=_ALL, min_frequency=0, show_progress=False, special_tokens=[])
-    library.train_from_iterator(line_chunks(text), trainer)
-    ids = library.get_vocab()
-    totals = np.zeros(len(ids), dtype=np.int64)
-    for chunk in line_chunks(text, 1 << 20):
-        totals += np.bincount(library.encode_batch_fast([chunk])[0].ids, minlength=len(ids))
-    return {token: int(totals[n]) for token, n in ids.items()}
+    counts: dict[str, int] = {}
+    for chunks in grouped(_chunks(text), COUNTED_AT_ONCE):
+        library = _rules(settings)
+        trainer = trainers.WordLevelTrainer(vocab_size=_ALL, min_frequency=0, show_progress=False, special_tokens=[])
+        library.train_from_iterator(chunks, trainer)
+        ids = library.get_vocab()
+        totals = np.zeros(len(ids), dtype=np.int64)
+        for group in grouped(chunks, ENCODED_AT_ONCE):
+            for encoding in library.encode_batch_fast(group):
+                totals += np.bincount(encoding.ids, minlength=len(ids))
+        for token, n in ids.items():
+            counts[token] = counts.get(token, 0) + int(totals[n])
+    return counts
 
 
-def _train_subwords(text: str, settings: TextSettings) -> "tokenizers.Tokenizer":
+def _train_subwords(text: str | Text, settings: TextSettings) -> "tokenizers.Tokenizer":
     """Byte pairs: merged until the vocabulary is full or no pair occurs often enough."""
     from tokenizers import pre_tokenizers, trainers
 
@@ -84,7 +99,7 @@ def _train_subwords(text: str, settings: TextSettings) -> "tokenizers.Tokenizer"
         special_tokens=[],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    library.train_from_iterator(line_chunks(text), trainer)
+    library.train_from_iterator(_chunks(text), trainer)
     return library
 
 

@@ -45,12 +45,12 @@ def train(
 
     Returns:
         What the run came to: its directory, steps, and validation loss in nats per token. Ctrl-C and SIGTERM end it
-        early with a `Stopped` that can be resumed.
+        early with a `Stopped` that can be resumed; while the text is still being read, with a KeyboardInterrupt.
 
     Raises:
         UsageError, CorpusError, TokenizerError, ModelDirectoryError, EngineError, TrainingError: each says what to do.
     """
-    from unrolled.training.events import Finished, Stopped
+    from unrolled.training.events import Finished, Reading, Stopped
     from unrolled.training.interrupts import stop_on_signals
     from unrolled.training.run import run
 
@@ -66,5 +66,7 @@ def train(
         for event in events:
             if watch is not None:
                 watch(event)
+            if isinstance(event, Reading) and request():  # there is nothing to save yet
+                raise KeyboardInterrupt
     assert isinstance(event, Finished | Stopped)
     return event

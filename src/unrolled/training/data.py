@@ -1,28 +1,37 @@
 """From a corpus to what training reads: tokens of each part, readers, baselines and the report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unrolled import metrics
-from unrolled.text.batches import Ids, SentenceReader, StreamReader, without_blank_lines
-from unrolled.text.corpus import read_corpus
+from unrolled.text.batches import Ids, SentenceReader, StreamReader
+from unrolled.text.corpus import KEPT, read_corpus
+from unrolled.text.encoding import Encoded, encode
 from unrolled.text.report import DataReport, data_report
 from unrolled.text.settings import TextSettings
 from unrolled.text.split import Part, split_text
+from unrolled.text.token_cache import kept_tokenizer, kept_tokens
 from unrolled.text.tokenizer import Tokenizer, train_tokenizer
 from unrolled.training.settings import TrainingSettings
 
 TextReader = StreamReader | SentenceReader
+Report = Callable[[str, float], None]
+"""Is told what is done and which share of it; what it raises ends the work."""
 VALIDATION_STREAMS = 64
 """Most streams into which the validation text is cut, so that it is read quickly."""
 VALIDATION_TOKENS = 200_000
 """Most tokens of the validation text that are read after each pass, so that a long text leaves time for training."""
 SHORTEST_STREAM = 500
 """Fewest tokens of such a stream: a stream starts without memory, which costs a little at its start."""
+
+
+def nobody(what: str, share: float) -> None:
+    """A report that nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -101,37 +110,71 @@ class TrainingData:
         return metrics.bits_per_character(loss * self.validation_tokens, self.validation_characters)
 
 
-def prepare(sources: Sequence[str | Path], settings: TextSettings) -> TrainingData:
+def prepare(sources: Sequence[str | Path], settings: TextSettings, report: Report = nobody) -> TrainingData:
     """Read a corpus and make it ready.
+
+    Args:
+        sources: of the corpus.
+        settings: of the text.
+        report: is told what is done, and which share of it; what it raises ends the work.
 
     Raises:
         CorpusError, TokenizerError: the text cannot be read or used; each says what to do.
     """
-    corpus = read_corpus([str(source) for source in sources], encoding=settings.encoding, errors=settings.errors)
+    reading = partial(report, "reading")
+    names = [str(source) for source in sources]
+    corpus = read_corpus(names, encoding=settings.encoding, errors=settings.errors, report=reading)
     parts = split_text(corpus, settings)
-    return with_tokenizer(parts, train_tokenizer(parts["train"].text, settings), settings)
+    train = parts["train"]
+    text = Watched(train, partial(report, "vocabulary"))
+    tokenizer = kept_tokenizer(train, text, settings) if is_long(train) else train_tokenizer(text, settings)
+    return with_tokenizer(parts, tokenizer, settings, report)
 
 
-def with_tokenizer(parts: dict[str, Part], tokenizer: Tokenizer, settings: TextSettings) -> TrainingData:
+def with_tokenizer(
+    parts: dict[str, Part], tokenizer: Tokenizer, settings: TextSettings, report: Report = nobody
+) -> TrainingData:
     """Make parts that have been read ready with a tokenizer that exists."""
-    ids: dict[str, Ids] = {name: tokenizer.encode(part.text) for name, part in parts.items()}
-    report, validation_text = data_report(parts, ids, tokenizer), parts["validation"].text
-    counted = dict(ids)
-    if settings.read == "sentences":
-        end = tokenizer.end_of_line_id
-        _, counted["train"] = without_blank_lines(parts["train"].text, ids["train"], end)
-        validation_text, counted["validation"] = without_blank_lines(validation_text, ids["validation"], end)
+    encoded: dict[str, Encoded] = {}
+    by_lines = settings.read == "sentences"
+    for name, part in parts.items():
+        text = Watched(part, partial(report, f"tokens of {name}"))
+        if is_long(part):
+            encoded[name] = kept_tokens(part, text, tokenizer, by_lines=by_lines)
+        else:
+            encoded[name] = encode(text, tokenizer, by_lines=by_lines)
+    train, validation = encoded["train"], encoded["validation"]
     return TrainingData(
         parts,
         tokenizer,
-        ids,
+        {name: each.ids for name, each in encoded.items()},
         settings.read,
-        report,
-        len(counted["validation"]),
-        len(validation_text),
+        data_report(parts, encoded, tokenizer),
+        int(validation.read_counts.sum()),
+        validation.read_characters,
         metrics.uniform_baseline(tokenizer.vocabulary_size),
-        metrics.unigram_baseline(counted["train"], counted["validation"], tokenizer.vocabulary_size),
+        metrics.unigram_baseline(train.read_counts, validation.read_counts),
     )
+
+
+def is_long(part: Part) -> bool:
+    """Whether the part's tokens are kept in a file, so that memory does not grow with the text."""
+    return part.end - part.start > KEPT
+
+
+class Watched:
+    """A part whose reading is reported."""
+
+    def __init__(self, part: Part, tell: Callable[[float], None]) -> None:
+        self._part, self._tell = part, tell
+
+    def pieces(self) -> Iterator[str]:
+        """As of the part itself."""
+        done, whole = 0, max(1, self._part.end - self._part.start)
+        for piece in self._part.pieces():
+            yield piece
+            done += len(piece)
+            self._tell(min(1.0, done / whole))
 
 
 def _first_lines(ids: Ids, end_of_line_id: int) -> Ids:

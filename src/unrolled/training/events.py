@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A long text is being read.
+
+    Attributes:
+        what: is done with it.
+        share: how much of that is done, from 0 to 1.
+    """
+
+    what: str
+    share: float
+
+
+@dataclass(frozen=True)
 class DataRead:
     """The text has been read, split and turned into tokens.
 
@@ -98,6 +111,23 @@ class Validated:
 
 
 @dataclass(frozen=True)
+class WentBack:
+    """Loss or gradient was no longer a finite number: the run goes on from its last checkpoint, with a lower rate.
+
+    Attributes:
+        step: updates before it happened.
+        to: updates at the checkpoint.
+        learning_rate: the highest from now on.
+        reason: what happened.
+    """
+
+    step: int
+    to: int
+    learning_rate: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """The run is over and its model directory complete.
 
@@ -133,7 +163,7 @@ class Stopped:
     resume: str
 
 
-Event = DataRead | Planned | Prepared | Progress | Validated | Finished | Stopped
+Event = Reading | DataRead | Planned | Prepared | Progress | Validated | WentBack | Finished | Stopped
 
 Record = dict[str, Any]
 """A line of log.jsonl."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.errors import TrainingError
+from unrolled.errors import DivergenceError
 from unrolled.models import LanguageModelNetwork
 from unrolled.nn.recurrent import HiddenState
 from unrolled.text.batches import Batch
@@ -120,7 +120,7 @@ def train_step(
         measure: whether the size of the update is wanted.
 
     Raises:
-        TrainingError: loss or gradient is not a finite number; the weights are those before the update.
+        DivergenceError: loss or gradient is not a finite number; the weights are those before the update.
     """
     if not network.training:
         network.train()
@@ -131,7 +131,7 @@ def train_step(
     (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
     norm, value, tokens = gradient_norm(optimizer), loss.item(), len(losses)
     if not (math.isfinite(value) and math.isfinite(norm)):
-        raise TrainingError(
+        raise DivergenceError(
             f"the loss is {value} and its gradient has norm {norm}: give a lower --learning-rate or a smaller --clip"
         )
     clipped = 0 < limits.norm < norm
@@ -166,7 +166,7 @@ def train_steps(
     """Train until the schedule ends, from `position` on, which is kept up to date between the steps.
 
     Raises:
-        TrainingError: loss or gradient is not a finite number; the weights are those before the update.
+        DivergenceError: loss or gradient is not a finite number; the weights are those before the update.
     """
     while schedule.end is None or position.steps < schedule.end:
         pass_index, start = divmod(position.steps, len(reader))
@@ -178,8 +178,8 @@ def train_steps(
                 done = train_step(
                     network, optimizer, batch, state, rate=rate, limits=limits, device=device, measure=measure
                 )
-            except TrainingError as error:
-                raise TrainingError(f"step {position.steps + 1}: {error}") from error
+            except DivergenceError as error:
+                raise DivergenceError(f"step {position.steps + 1}: {error}") from error
             position.steps += 1
             position.state = done.state
             ends_pass = position.steps % len(reader) == 0

@@ -10,12 +10,12 @@ import torch
 from unrolled import model_directory
 from unrolled.models import LanguageModelShape
 from unrolled.settings import command_line
-from unrolled.training.checkpoint import Tensors
 from unrolled.training.curve import draw_curve
 from unrolled.training.data import TrainingData
 from unrolled.training.events import Record
+from unrolled.training.learner import Learner, Tensors
 from unrolled.training.record import config_of
-from unrolled.training.settings import Settings
+from unrolled.training.settings import Settings, TrainingSettings
 
 SECONDS_BETWEEN_SAVES = 30.0
 """Improved weights are written at most so often; they are always written at the end."""
@@ -36,7 +36,8 @@ class Output:
         self.folder, self.started, self.best = folder, started, math.inf
         self._settings, self._shape, self._data = settings, shape, data
         self._tensors: Tensors = {}
-        self._saved_at = -math.inf
+        self._is_newer = False
+        self._saved_at = self._checkpoint_at = -math.inf
 
     @property
     def seconds(self) -> float:
@@ -45,7 +46,7 @@ class Output:
 
     def keep(self, tensors: Tensors, loss: float) -> None:
         """These weights, with this validation loss, are the ones to write."""
-        self._tensors, self.best = tensors, loss
+        self._tensors, self.best, self._is_newer = tensors, loss, True
 
     def log(self, record: Record) -> None:
         """Append a record to the log, with the time."""
@@ -70,17 +71,33 @@ class Output:
         config = config_of(self._shape, self._data, asdict(self._settings), results)
         tokenizer = self._data.tokenizer.to_json()
         model_directory.save(self.folder, config=config, tensors=self._tensors, tokenizer_json=tokenizer)
-        self._saved_at = time.perf_counter()
+        self._saved_at, self._is_newer = time.perf_counter(), False
 
-    def save_for_resuming(self, tensors: Tensors, steps: int, plan: str) -> None:
-        """Write what the next step depends on."""
-        state = {"steps": steps, "plan": plan, "seconds": self.seconds}
-        model_directory.save_training(self.folder, state=state, tensors=tensors)
+    def checkpoint(self, learner: Learner) -> None:
+        """Write what the next step depends on; and before it a model, if there are better weights than those there."""
+        if math.isinf(self.best):  # never validated: what there is so far is the model
+            self.keep(learner.network.tensors(), math.inf)
+        if self._is_newer:
+            self.save(learner.position.steps)
+        state, tensors = learner.capture()
+        model_directory.save_training(self.folder, state=state | {"seconds": self.seconds}, tensors=tensors)
+        self._checkpoint_at = time.perf_counter()
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether the last one is so many minutes old."""
+        return time.perf_counter() - self._checkpoint_at > 60 * self._settings.training.checkpoint_every
 
     def repeat(self, plan: str) -> str:
         """Options that repeat the run: what was left to defaults or to the clock is spelled out."""
         settings = self._settings
-        options = replace(settings.training, epochs=None, minutes=None, threads=torch.get_num_threads(), anneal=plan)
+        options = replace(
+            settings.training,
+            epochs=None,
+            minutes=None,
+            threads=torch.get_num_threads(),
+            anneal=plan,
+            checkpoint_every=TrainingSettings().checkpoint_every,  # which makes no difference
+        )
         return command_line(settings.text, settings.model, settings.regularization, options)
 
     def draw(self, title: str) -> None:

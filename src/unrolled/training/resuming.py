@@ -2,36 +2,41 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unrolled import model_directory
 from unrolled.errors import ModelDirectoryError, UsageError
+from unrolled.inference.network import weights_from
 from unrolled.nn.regularization import Regularization
 from unrolled.text.settings import TextSettings
 from unrolled.text.split import find_part
 from unrolled.text.tokenizer import Tokenizer
-from unrolled.training.checkpoint import Tensors
-from unrolled.training.data import TrainingData, with_tokenizer
+from unrolled.training.building import shape_of
+from unrolled.training.data import Report, TrainingData, with_tokenizer
+from unrolled.training.learner import Tensors
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+
+FREE_TO_CHANGE = {"checkpoint_every"}
+"""Options that make no difference to what a run comes to."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A stopped run: its settings, what its next step depends on, and the best weights so far."""
+    """A run that was stopped or killed: its settings, its last checkpoint, and the best weights so far."""
 
     settings: Settings
     tokenizer: Tokenizer
     parts: dict[str, dict[str, Any]]
+    state: dict[str, Any]
     tensors: Tensors
     best_tensors: Tensors
     best: float
-    steps: int
-    plan: str
     seconds: float
 
-    def data(self, sources: Sequence[str | Path]) -> TrainingData:
+    def data(self, sources: Sequence[str | Path], report: Report) -> TrainingData:
         """The same parts of the same text, from the given sources or, where none are given, the recorded ones.
 
         Raises:
@@ -43,12 +48,13 @@ class Saved:
             given = (
                 None if name != "train" and text.validation is not None else [str(source) for source in sources] or None
             )
-            parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors)
-        return with_tokenizer(parts, self.tokenizer, text)
+            reading = partial(report, f"reading {name}")
+            parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors, report=reading)
+        return with_tokenizer(parts, self.tokenizer, text, report)
 
 
 def load(out: Path, asked: Settings) -> Saved:
-    """Read a stopped run from its model directory.
+    """Read a run that is not finished from its model directory.
 
     Raises:
         ModelDirectoryError: the directory is damaged.
@@ -56,9 +62,12 @@ def load(out: Path, asked: Settings) -> Saved:
     """
     files = model_directory.load(out)
     found = model_directory.load_training(out)
+    model_directory.read_log(out)  # which the end of the run draws
     if found is None:
-        raise UsageError(f"{out}: the run is finished or was killed, so that nothing is left to resume: train anew")
-    state, tensors = found
+        raise UsageError(
+            f"{out}: there is nothing to resume, for the run is finished or its training/ was deleted: train anew"
+        )
+    saved, tensors = found
     try:
         training = files.config["training"]
         settings = Settings(
@@ -68,14 +77,20 @@ def load(out: Path, asked: Settings) -> Saved:
             Regularization(**training["regularization"]),
         )
         parts = files.config["data"]["parts"]
-        steps, plan, seconds = int(state["steps"]), str(state["plan"]), float(state["seconds"])
+        kinds = {"steps": int, "plan": str, "highest_rate": float}
+        state: dict[str, Any] = {name: kind(saved[name]) for name, kind in kinds.items()}
+        seconds = float(saved["seconds"])
+        vocabulary_size = len(weights_from(files.config, files.tensors, "float32").embedding)
+        if asdict(shape_of(settings.model, vocabulary_size)) != files.config["model"]:
+            raise ValueError("its model is not the one that its settings make")
         best = training["results"]["validation_loss"]  # of the weights beside it, even if a kill came between
         best = math.inf if best is None else float(best)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelDirectoryError(f"{out}: cannot be resumed, its record is damaged ({error}): train anew") from error
     _refuse_changes(asked, settings)
     tokenizer = Tokenizer.from_json(files.tokenizer_json, settings.text.unit)
-    return Saved(settings, tokenizer, parts, tensors, files.tensors, best, steps, plan, seconds)
+    settings = replace(settings, training=replace(settings.training, checkpoint_every=asked.training.checkpoint_every))
+    return Saved(settings, tokenizer, parts, state, tensors, files.tensors, best, seconds)
 
 
 def _refuse_changes(asked: Settings, own: Settings) -> None:
@@ -84,7 +99,7 @@ def _refuse_changes(asked: Settings, own: Settings) -> None:
         wanted, has = getattr(asked, part.name), getattr(own, part.name)
         for each in fields(wanted):
             value = getattr(wanted, each.name)
-            if value not in {each.default, getattr(has, each.name)}:
+            if each.name not in FREE_TO_CHANGE and value not in {each.default, getattr(has, each.name)}:
                 raise UsageError(
                     f"--{each.name.replace('_', '-')} is {value}, but the run to resume has "
                     f"{getattr(has, each.name)}: leave it out, or train anew into another --out"

@@ -8,28 +8,44 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
 from unrolled import engines, metrics, model_directory
-from unrolled.errors import TrainingError
-from unrolled.training import checkpoint, resuming
-from unrolled.training.averaging import Average
-from unrolled.training.building import describe, make_network, make_optimizer, make_schedule
+from unrolled.errors import DivergenceError, TrainingError
+from unrolled.training import resuming
+from unrolled.training.background import in_background
+from unrolled.training.building import describe
 from unrolled.training.checks import check_directory, device_of
 from unrolled.training.data import TrainingData, prepare
-from unrolled.training.events import DataRead, Event, Finished, Planned, Prepared, Progress, Stopped, Validated
-from unrolled.training.loop import Limits, Position, Step, mean_loss, train_steps
+from unrolled.training.events import (
+    DataRead,
+    Event,
+    Finished,
+    Planned,
+    Prepared,
+    Progress,
+    Stopped,
+    Validated,
+    WentBack,
+)
+from unrolled.training.learner import Learner
+from unrolled.training.loop import Step, mean_loss
 from unrolled.training.meter import Meter
 from unrolled.training.output import Output
 from unrolled.training.planning import make_plan
 from unrolled.training.recipe import filled
-from unrolled.training.schedule import Pacer, legs_from_plan
+from unrolled.training.schedule import Pacer
 from unrolled.training.settings import Settings
 
 SECONDS_TO_FINISH = 2.0
 """What saving and drawing take after the last validation; a run of given minutes keeps so much time for them."""
+MOST_SETBACKS = 3
+"""A run goes back to its last checkpoint so often, where loss or gradient was no longer a finite number."""
+SLOWER = 0.5
+"""What the learning rate is multiplied by each time."""
 
 
 def run(
@@ -50,14 +66,29 @@ def run(
         should_stop: asked after each update; True ends the run with `Stopped`.
     """
     started = time.perf_counter() if started is None else started
-    saved = None
-    if out is not None:
-        check_directory(out, resume=resume, overwrite=overwrite)
-        saved = resuming.load(out, settings) if resume else None
+    with nullcontext() if out is None else model_directory.locked(out):
+        saved = None
+        if out is not None:
+            check_directory(out, resume=resume, overwrite=overwrite)
+            saved = resuming.load(out, settings) if resume else None
+        yield from _run(sources, out, settings, saved, started, should_stop)
+
+
+def _run(
+    sources: Sequence[str | Path],
+    out: Path | None,
+    settings: Settings,
+    saved: resuming.Saved | None,
+    started: float,
+    should_stop: Callable[[], bool],
+) -> Iterator[Event]:
     settings = settings if saved is None else saved.settings
     torch.set_num_threads(settings.training.threads or len(os.sched_getaffinity(0)))
     device_of(settings.training)
-    data = prepare(sources, settings.text) if saved is None else saved.data(sources)
+    text = settings.text
+    data = yield from in_background(
+        lambda report: prepare(sources, text, report) if saved is None else saved.data(sources, report)
+    )
     yield DataRead(data.report, data.notes(), data.uniform, data.unigram)
     if saved is None and (out is None or settings.training.minutes is not None):
         plan = make_plan(settings, data, started=started, finishing=SECONDS_TO_FINISH)
@@ -87,22 +118,21 @@ class _Run:
         options = settings.training
         self.settings, self.data = settings, data
         self.training, self.validation = data.training_reader(options), data.validation_reader(options)
-        self.device = device_of(options)
-        self.network, self.generator = make_network(settings, data.tokenizer.vocabulary_size, self.device)
-        self.optimizer = make_optimizer(options, self.network)
-        self.average = Average(list(self.network.parameters()), triggered=options.average == "triggered")
-        self.output = Output(out, settings, self.network.shape, data, started - (saved.seconds if saved else 0.0))
-        self.schedule = make_schedule(options, len(self.training))
-        self.position = Position()
+        self.learner = Learner.make(settings, data.tokenizer.vocabulary_size, len(self.training))
+        self.shape = self.learner.network.shape
+        self.output = Output(out, settings, self.shape, data, started - (saved.seconds if saved else 0.0))
+        self.setbacks = 0
         self.meter = Meter(time.perf_counter)
+        self.is_new = saved is None
         if saved is not None:
-            self.position = checkpoint.restore(
-                saved.tensors, saved.steps, self.network, self.optimizer, self.generator, self.average, self.device
-            )
+            self.learner.restore(saved.state, saved.tensors)
             self.output.keep(saved.best_tensors, saved.best)
-            if saved.plan:
-                self.schedule.legs = legs_from_plan(saved.plan)
         self.pacer = self._pacer()
+
+    @property
+    def steps(self) -> int:
+        """Updates so far."""
+        return self.learner.position.steps
 
     def _pacer(self) -> Pacer | None:
         minutes = self.settings.training.minutes
@@ -111,52 +141,49 @@ class _Run:
         deadline = self.output.started + 60 * minutes
         steps_a_pass = len(self.training)
         steps_a_validation = steps_a_pass * self.validation.tokens / self.training.tokens / 3  # no way back
-        return Pacer(self.schedule, deadline, steps_a_pass, steps_a_validation, SECONDS_TO_FINISH, time.perf_counter)
+        return Pacer(
+            self.learner.schedule, deadline, steps_a_pass, steps_a_validation, SECONDS_TO_FINISH, time.perf_counter
+        )
 
     def prepared(self) -> Prepared:
         """What a person wants to know before the first step."""
-        weights = self.network.embedding.weight
-        engine = engines.choose(self.settings.training.engine, self.network.recurrent.cell, weights)
+        network = self.learner.network
+        engine = engines.choose(self.settings.training.engine, network.recurrent.cell, network.embedding.weight)
         return Prepared(
             engine.description(),
-            str(self.device),
-            self.network.parameter_count(),
-            describe(self.network.shape),
+            str(self.learner.device),
+            network.parameter_count(),
+            describe(self.shape),
             len(self.training),
-            self.position.steps,
+            self.steps,
             self.training.notes,
         )
 
     def events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Train to the end, or until asked to stop; where training breaks off, what did best so far is saved."""
         try:
-            yield from self._events(should_stop)
+            if self.is_new:
+                self.output.checkpoint(self.learner)
+            while True:
+                try:
+                    yield from self._events(should_stop)
+                    return
+                except DivergenceError as error:
+                    yield self._go_back(error)
         except TrainingError as error:
-            if math.isinf(self.output.best):
-                raise
-            self.output.save(self.position.steps)
+            self.output.save(self.steps)
             raise TrainingError(f"{error}; the best weights so far are in {self.output.folder}") from error
 
     def _events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
         if self.pacer is not None:
-            self.pacer.begin(self.position.steps)
+            self.pacer.begin(self.steps)
         validated_at = -1
-        steps = train_steps(
-            self.network,
-            self.training,
-            self.optimizer,
-            self.schedule,
-            self.position,
-            limits=Limits(self.settings.training.clip, self.settings.training.clip_value),
-            device=self.device,
-        )
-        for step in steps:
-            self.average.stepped()
+        for step in self.learner.steps(self.training):
             self.meter.add(step)
             if self.pacer is not None:
                 self.pacer.after(step.number)
             yield self._progress(step)
-            if self.meter.report_is_due() or step.ends_pass or step.number == self.schedule.end:
+            if self.meter.report_is_due() or step.ends_pass or step.number == self.learner.schedule.end:
                 self._log_training(step)
             if step.ends_pass:
                 validated_at = step.number
@@ -164,9 +191,31 @@ class _Run:
             if should_stop():
                 yield self._stop()
                 return
-        if validated_at != self.position.steps:
+            if self.output.checkpoint_is_due():
+                self.output.checkpoint(self.learner)
+                self.meter.skip()
+        if validated_at != self.steps:
             yield self._validate()
         yield self._finish()
+
+    def _go_back(self, error: DivergenceError) -> WentBack:
+        """On from the last checkpoint with a lower rate, which is saved too."""
+        step, learner, output = self.steps, self.learner, self.output
+        self.setbacks += 1
+        found = model_directory.load_training(output.folder)
+        if self.setbacks > MOST_SETBACKS or found is None:
+            raise TrainingError(
+                f"{error}; the run went back {MOST_SETBACKS} times and lowered its rate, in vain"
+            ) from error
+        rate = SLOWER * learner.schedule.highest
+        learner.restore(*found)
+        learner.schedule.highest = rate
+        output.checkpoint(learner)
+        output.log(
+            {"step": step, "passes": step / len(self.training), "went_back_to": self.steps, "highest_rate": rate}
+        )
+        self.meter = Meter(time.perf_counter)
+        return WentBack(step, self.steps, rate, str(error))
 
     def _progress(self, step: Step) -> Progress:
         now = time.perf_counter()
@@ -174,7 +223,7 @@ class _Run:
             whole, left = 60 * (self.settings.training.minutes or 0), max(0.0, self.pacer.deadline - now)
             share = 1 - left / whole
         else:
-            end = self.schedule.end or step.number
+            end = self.learner.schedule.end or step.number
             share = step.number / end
             left = (end - step.number) * self.meter.seconds_a_step
         return Progress(step.number, share, self.meter.loss, self.meter.tokens_per_second, left)
@@ -183,17 +232,16 @@ class _Run:
         self.output.log({"step": step.number, "passes": step.number / len(self.training)} | self.meter.take())
 
     def _validate(self) -> Validated:
-        began = time.perf_counter()
-        with self.average.in_place():
-            loss = mean_loss(self.network, self.validation, self.device)
+        began, average, steps = time.perf_counter(), self.learner.average, self.steps
+        with average.in_place():
+            loss = mean_loss(self.learner.network, self.validation, self.learner.device)
+            if not math.isfinite(loss):
+                raise DivergenceError(f"step {steps}: the validation loss is {loss}: give a lower --learning-rate")
             improved = loss < self.output.best
-            tensors = self.network.tensors() if improved else {}
-        self.average.validated(loss)
+            tensors = self.learner.network.tensors() if improved else {}
+        average.validated(loss)
         if self.pacer is not None:
             self.pacer.validated(time.perf_counter() - began)
-        steps = self.position.steps
-        if not math.isfinite(loss):
-            raise TrainingError(f"step {steps}: the validation loss is {loss}: give a lower --learning-rate")
         result = Validated(
             steps,
             steps / len(self.training),
@@ -218,22 +266,17 @@ class _Run:
         return result
 
     def _stop(self) -> Stopped:
-        steps, plan = self.position.steps, self.schedule.plan()
-        if math.isinf(self.output.best):  # never validated: what there is so far is the model
-            self.output.keep(self.network.tensors(), math.inf)
-        self.output.save(steps)
+        self.output.checkpoint(self.learner)
         self.output.draw(self._title())
-        tensors = checkpoint.capture(self.network, self.optimizer, self.position, self.generator, self.average)
-        self.output.save_for_resuming(tensors, steps, plan)
-        return Stopped(self.output.folder, steps, "--resume")
+        return Stopped(self.output.folder, self.steps, "--resume")
 
     def _finish(self) -> Finished:
-        output, steps, plan = self.output, self.position.steps, self.schedule.plan()
+        output, steps, plan = self.output, self.steps, self.learner.schedule.plan()
         output.save(steps, plan=plan)
-        model_directory.clear_training(output.folder)
         output.draw(self._title())
+        model_directory.clear_training(output.folder)  # last, so that a run that is killed here can be finished
         sources = self.data.parts["train"].sources
         return Finished(output.folder, steps, output.best, output.seconds, output.repeat(plan), sources)
 
     def _title(self) -> str:
-        return f"{describe(self.network.shape)}, {self.network.parameter_count():,} parameters"
+        return f"{describe(self.shape)}, {self.learner.network.parameter_count():,} parameters"

@@ -144,7 +144,7 @@ class Pacer:
 
     def begin(self, step: int) -> None:
         """Training begins, or goes on, at this step."""
-        self._clock_at_look, self._step_at_look = self.clock(), step
+        self._clock_at_look, self._step_at_look, self._validating_at_look = self.clock(), step, self._validating
         self._tolerance = TOLERANCE * max(0.0, self._seconds_left(self._clock_at_look))
         first = max(FIRST_LOOK, self.schedule.hold) if self.schedule.end is None else FIRST_LOOK
         self._next_look = self._clock_at_look + first * max(0.0, self._seconds_left(self._clock_at_look))

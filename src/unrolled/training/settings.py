@@ -95,6 +95,7 @@ class TrainingSettings:
     engine: str = option("auto", "Engine", choices=("auto", *engines.names()))
     device: str = option("cpu", "Device as torch names it: cpu, cuda, cuda:1, mps")
     threads: int | None = option(None, "CPU threads (default: as many as the process may use)")
+    checkpoint_every: float = option(2.0, "Minutes after which what --resume needs is written anew")
     seed: int = option(1, "Seed of initial weights, dropout and order")
     anneal: str | None = option(
         None, "Repeat a --minutes run exactly: the plan it printed, as step:end pairs such as 120:3000,900:3100"
@@ -103,7 +104,12 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.epochs, self.minutes, self.anneal)) > 1:
             raise UsageError("epochs, minutes and anneal exclude each other: give one of them")
-        for name, value in (("epochs", self.epochs), ("minutes", self.minutes), ("learning_rate", self.learning_rate)):
+        for name, value in (
+            ("epochs", self.epochs),
+            ("minutes", self.minutes),
+            ("learning_rate", self.learning_rate),
+            ("checkpoint_every", self.checkpoint_every),
+        ):
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} is {value}: give a number above 0")
         for name, count in (("batch", self.batch), ("window", self.window), ("threads", self.threads)):

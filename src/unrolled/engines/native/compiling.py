@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from unrolled.cache import cache_home
 from unrolled.engines.native.printing import Printed, print_file
 from unrolled.errors import EngineError, UsageError
 
@@ -115,17 +116,13 @@ def find_compiler() -> Compiler:
 
 
 def cache_folder() -> Path:
-    """UNROLLED_CACHE, else unrolled in XDG_CACHE_HOME, else in ~/.cache; made if it is not there.
+    """The folder of the cache, made if it is not there.
 
     Raises:
         EngineError: it cannot be made, belongs to somebody else, or others may write into it.
     """
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        if os.environ.get("UNROLLED_CACHE"):
-            folder = Path(os.environ["UNROLLED_CACHE"]).absolute()
-        else:  # XDG: a path that is not absolute counts for nothing
-            folder = (cache_home if cache_home.is_absolute() else Path.home() / ".cache") / "unrolled"
+        folder = cache_home()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         raise EngineError(f"no cache for compiled cells ({error}): name a folder of yours in UNROLLED_CACHE") from error

@@ -1,0 +1,147 @@
+"""What learns: network, optimizer and all else that an update changes, taken out and put back as arrays and numbers."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unrolled.errors import ModelDirectoryError
+from unrolled.models import LanguageModelNetwork
+from unrolled.training.averaging import Average
+from unrolled.training.building import make_network, make_optimizer, make_schedule
+from unrolled.training.checks import device_of
+from unrolled.training.loop import Limits, Position, Reader, Step, train_steps
+from unrolled.training.schedule import Schedule, legs_from_plan
+from unrolled.training.settings import Settings
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+@dataclass
+class Learner:
+    """A network in training.
+
+    Attributes:
+        network, optimizer, schedule, limits, device: of the run.
+        generator: source of the network's randomness.
+        average: the mean of the weights, if wanted.
+        position: where the run is.
+    """
+
+    network: LanguageModelNetwork
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    generator: torch.Generator
+    average: Average
+    limits: Limits
+    device: torch.device
+    position: Position
+
+    @classmethod
+    def make(cls, settings: Settings, vocabulary_size: int, steps_a_pass: int) -> "Learner":
+        """One that has learnt nothing yet, from settings without an open choice.
+
+        Raises:
+            UsageError: what the cell or the device cannot have.
+        """
+        options = settings.training
+        device = device_of(options)
+        network, generator = make_network(settings, vocabulary_size, device)
+        return cls(
+            network,
+            make_optimizer(options, network),
+            make_schedule(options, steps_a_pass),
+            generator,
+            Average(list(network.parameters()), triggered=options.average == "triggered"),
+            Limits(options.clip, options.clip_value),
+            device,
+            Position(),
+        )
+
+    def steps(self, reader: Reader) -> Iterator[Step]:
+        """Learn until the schedule ends.
+
+        Raises:
+            DivergenceError: loss or gradient is not a finite number; the weights are those before the update.
+        """
+        steps = train_steps(
+            self.network,
+            reader,
+            self.optimizer,
+            self.schedule,
+            self.position,
+            limits=self.limits,
+            device=self.device,
+        )
+        for step in steps:
+            self.average.stepped()
+            yield step
+
+    def capture(self) -> tuple[dict[str, Any], Tensors]:
+        """All that the next step depends on: plain data, and arrays by name."""
+        tensors = {f"network.{name}": array for name, array in self.network.tensors().items()}
+        for index, memory in self.optimizer.state_dict()["state"].items():
+            for name, value in memory.items():
+                if value is not None:
+                    tensors[f"optimizer.{index}.{name}"] = _array(torch.as_tensor(value))
+        carried = self.position.state
+        if carried is not None:
+            parts = carried if isinstance(carried, tuple) else (carried,)
+            tensors |= {f"state.{index}": _array(part) for index, part in enumerate(parts)}
+        tensors["generator"] = _array(self.generator.get_state())
+        average = self.average
+        tensors |= {f"average.mean.{index:04}": _array(mean) for index, mean in enumerate(average.means)}
+        tensors["average.losses"], tensors["average.count"] = np.array(average.losses), np.array(average.count)
+        schedule = self.schedule
+        state = {"steps": self.position.steps, "plan": schedule.plan(), "highest_rate": schedule.highest}
+        return state, tensors
+
+    def restore(self, state: Mapping[str, Any], tensors: Tensors) -> None:
+        """Put back what `capture` took out of one that was made with the same settings.
+
+        Raises:
+            ModelDirectoryError: what was stored does not fit this network.
+        """
+        try:
+            self._restore(state, tensors)
+        except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelDirectoryError(f"training/: does not fit the model beside it ({reason}): train anew") from error
+
+    def _restore(self, state: Mapping[str, Any], tensors: Tensors) -> None:
+        groups: dict[str, Tensors] = {"network": {}, "optimizer": {}, "state": {}, "average": {}}
+        for name, array in tensors.items():
+            group, _, rest = name.partition(".")
+            if group in groups:
+                groups[group][rest] = array
+        self.network.load_tensors(groups["network"])
+        memory: dict[int, dict[str, torch.Tensor]] = {}
+        for name, array in groups["optimizer"].items():
+            index, _, rest = name.partition(".")
+            memory.setdefault(int(index), {})[rest] = torch.from_numpy(np.array(array))
+            shape = tuple(self.average.parameters[int(index)].shape)
+            if array.shape not in {(), shape}:
+                raise ValueError(f"optimizer.{name} has shape {array.shape}, its weight {shape}")
+        self.optimizer.load_state_dict({"state": memory, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.generator.set_state(torch.from_numpy(np.array(tensors["generator"])))
+        means = {name: array for name, array in groups["average"].items() if name.startswith("mean.")}
+        if [array.shape for _, array in sorted(means.items())] not in [[], [p.shape for p in self.average.parameters]]:
+            raise ValueError("average.mean has other shapes than the weights")
+        self.average.means = [self._tensor(array) for _, array in sorted(means.items())]
+        self.average.losses = groups["average"]["losses"].tolist()
+        self.average.count = int(groups["average"]["count"])
+        parts = tuple(self._tensor(array) for _, array in sorted(groups["state"].items()))
+        self.position.steps = state["steps"]
+        self.position.state = None if not parts else parts if len(parts) > 1 else parts[0]
+        self.schedule.highest = state["highest_rate"]
+        self.schedule.legs = legs_from_plan(state["plan"]) if state["plan"] else []
+
+    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(self.device)
+
+
+def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    return np.array(tensor.detach().cpu().numpy())
