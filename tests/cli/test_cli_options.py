@@ -116,6 +116,7 @@ VALUES: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "engine": st.sampled_from(("auto", *engines.names())),
         "device": NAMES,
         "threads": st.none() | SIZES,
+        "checkpoint_every": POSITIVE,
         "seed": st.integers(0, 2**63 - 1),
         "anneal": st.none() | NAMES,
     },
