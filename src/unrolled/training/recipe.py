@@ -22,6 +22,8 @@ PASSES_TO_DROP = {"char": (8.0, 60.0), "word": (1.5, 15.0)}
 BETAS = {"char": (0.9, 0.99), "word": (0.0, 0.999)}
 """Of AdamW. A rare word's gradient is next to nothing but where it occurs: a mean of gradients, divided by a short
 mean of squares, carries it far in between (Melis et al., arXiv:1707.05589, train without the first mean too)."""
+RATES = {"char": 0.005, "word": 0.0035}
+"""Of AdamW for 512 units; the larger a network, the smaller its steps."""
 SOME_PASSES = 8.0
 """Passes for which a network is regularised while its speed is measured."""
 
@@ -69,7 +71,7 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
         tied = not is_char and model.embedding in {None, size}
     rate = training.learning_rate
     if rate is None and training.optimizer == "adamw":
-        rate = round(0.005 * math.sqrt(512 / max(size, 128)), 4)
+        rate = round(RATES["char" if is_char else "word"] * math.sqrt(512 / max(size, 128)), 4)
     return filled(
         replace(
             settings,
