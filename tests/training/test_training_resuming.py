@@ -64,7 +64,9 @@ def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(variant: str, corpus: 
     assert [*validations, *more] == expected, "losses to the last bit"
     assert (resumed.steps, resumed.loss, resumed.repeat) == (undisturbed.steps, undisturbed.loss, undisturbed.repeat)
     assert weights_of(out) == weights_of(tmp_path / "undisturbed")
-    assert [r["step"] for r in log_of(out)] == [r["step"] for r in log_of(tmp_path / "undisturbed")]
+    logs = [log_of(name) for name in (out, tmp_path / "undisturbed")]
+    validated = [[record["step"] for record in log if "validation_loss" in record] for log in logs]
+    assert validated[0] == validated[1], "how many other lines there are depends on the clock too"
 
 
 def test_dropout_and_order_make_a_difference_that_resuming_had_to_keep(corpus: Path, tmp_path: Path) -> None:

@@ -271,12 +271,14 @@ class _Run:
         return Stopped(self.output.folder, self.steps, "--resume")
 
     def _finish(self) -> Finished:
-        output, steps, plan = self.output, self.steps, self.learner.schedule.plan()
-        output.save(steps, plan=plan)
+        output, steps, schedule = self.output, self.steps, self.learner.schedule
+        went_back = schedule.highest != self.settings.training.highest_rate
+        repeat = "" if went_back else output.repeat(schedule.plan())
+        output.save(steps, repeat=repeat)
         output.draw(self._title())
         model_directory.clear_training(output.folder)  # last, so that a run that is killed here can be finished
         sources = self.data.parts["train"].sources
-        return Finished(output.folder, steps, output.best, output.seconds, output.repeat(plan), sources)
+        return Finished(output.folder, steps, output.best, output.seconds, repeat, sources)
 
     def _title(self) -> str:
         return f"{describe(self.shape)}, {self.learner.network.parameter_count():,} parameters"
