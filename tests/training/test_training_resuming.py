@@ -95,6 +95,22 @@ def test_a_stopped_run_can_be_used_as_it_is(corpus: Path, tmp_path: Path) -> Non
     assert not (out / "training").exists(), "nothing is left to resume"
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model"
+    with monkeypatch.context() as patch:
+        patch.setattr(model_directory, "save_training", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            list(run([corpus], out, SETTINGS))
+    assert model_directory.has_model(out)
+    assert not (out / "training").exists()
+    resumed, _ = resume(out)
+    undisturbed, _ = train(corpus, tmp_path / "undisturbed")
+    assert (resumed.steps, resumed.loss) == (undisturbed.steps, undisturbed.loss)
+    assert weights_of(out) == weights_of(tmp_path / "undisturbed")
+
+
 def test_stopping_at_the_very_last_step_leaves_only_the_rest(corpus: Path, tmp_path: Path) -> None:
     undisturbed, expected = train(corpus, tmp_path / "undisturbed")
     out = tmp_path / "stopped"

@@ -123,8 +123,8 @@ class _Run:
         self.output = Output(out, settings, self.shape, data, started - (saved.seconds if saved else 0.0))
         self.setbacks = 0
         self.meter = Meter(time.perf_counter)
-        self.is_new = saved is None
-        if saved is not None:
+        self.is_new = saved is None or not saved.tensors
+        if saved is not None and saved.tensors:
             self.learner.restore(saved.state, saved.tensors)
             self.output.keep(saved.best_tensors, saved.best)
         self.pacer = self._pacer()
