@@ -28,6 +28,7 @@ class Learner:
         network, optimizer, schedule, limits, device: of the run.
         generator: source of the network's randomness.
         average: the mean of the weights, if wanted.
+        samples: tokens that stand for the vocabulary; 0: all do.
         position: where the run is.
     """
 
@@ -38,6 +39,7 @@ class Learner:
     average: Average
     limits: Limits
     device: torch.device
+    samples: int
     position: Position
 
     @classmethod
@@ -58,6 +60,7 @@ class Learner:
             Average(list(network.parameters()), triggered=options.average == "triggered"),
             Limits(options.clip, options.clip_value),
             device,
+            options.samples or 0,
             Position(),
         )
 
@@ -75,6 +78,7 @@ class Learner:
             self.position,
             limits=self.limits,
             device=self.device,
+            samples=self.samples,
         )
         for step in steps:
             self.average.stepped()

@@ -93,6 +93,8 @@ class Step:
 
 SMALLEST_WEIGHTS = 1e-30
 """What the norm of weights that are all zero is taken for."""
+PRECISE_SHARE = 0.15
+"""In this last share of a run the whole vocabulary is looked at in each step."""
 MEASURED_STEPS = 20
 """The size of the update is measured once in so many steps: it takes a copy of the weights."""
 
@@ -106,6 +108,7 @@ def train_step(
     rate: float,
     limits: Limits,
     device: torch.device,
+    samples: int = 0,
     measure: bool = False,
 ) -> Trained:
     """One update: forward, backward, norm, check, clipping and descent.
@@ -117,6 +120,7 @@ def train_step(
         rate: learning rate.
         limits: of the gradients.
         device: of the network.
+        samples: tokens that stand for the vocabulary; 0: all do.
         measure: whether the size of the update is wanted.
 
     Raises:
@@ -126,7 +130,7 @@ def train_step(
         network.train()
     forget_gradients(optimizer)  # first, so that their memory serves the new ones
     inputs, targets, lengths = _on_device(batch, device)
-    losses, penalty, state = network.objective(inputs, targets, state, lengths=lengths)
+    losses, penalty, state = network.objective(inputs, targets, state, lengths=lengths, samples=samples)
     loss = losses.mean()
     (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
     norm, value, tokens = gradient_norm(optimizer), loss.item(), len(losses)
@@ -162,8 +166,11 @@ def train_steps(
     *,
     limits: Limits,
     device: torch.device,
+    samples: int = 0,
 ) -> Iterator[Step]:
     """Train until the schedule ends, from `position` on, which is kept up to date between the steps.
+
+    Tokens stand for the vocabulary until so little is left of the rate that each step counts for its precision.
 
     Raises:
         DivergenceError: loss or gradient is not a finite number; the weights are those before the update.
@@ -174,9 +181,18 @@ def train_steps(
             rate = schedule.rate(position.steps) * batch.rate
             measure = position.steps % MEASURED_STEPS == 0
             state = None if batch.starts else position.state
+            sampled = samples if schedule.left(position.steps) > PRECISE_SHARE else 0
             try:
                 done = train_step(
-                    network, optimizer, batch, state, rate=rate, limits=limits, device=device, measure=measure
+                    network,
+                    optimizer,
+                    batch,
+                    state,
+                    rate=rate,
+                    limits=limits,
+                    device=device,
+                    samples=sampled,
+                    measure=measure,
                 )
             except DivergenceError as error:
                 raise DivergenceError(f"step {position.steps + 1}: {error}") from error
