@@ -109,6 +109,7 @@ VALUES: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "hold": st.floats(0, 1, exclude_max=True),
         "beta1": st.none() | st.floats(0, 1, exclude_max=True),
         "beta2": st.none() | st.floats(0, 1, exclude_max=True),
+        "samples": st.none() | st.integers(0, 10**6),
         "weight_decay": st.just(0.0) | POSITIVE,
         "average": st.sampled_from(AVERAGES),
         "clip": st.just(0.0) | POSITIVE,

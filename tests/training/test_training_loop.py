@@ -15,6 +15,7 @@ from unrolled.reference.unrolling import State, Weights, unroll, unroll_backward
 from unrolled.text.batches import Batch, SentenceReader, StreamReader
 from unrolled.training import optimizers
 from unrolled.training.loop import Limits, Position, mean_loss, train_step, train_steps
+from unrolled.training.schedule import Leg, Schedule
 from unrolled.training.settings import OPTIMIZERS
 
 from .networks import CPU, B, Batches, E, T, V, network_of, schedule_of, steps_of, windows
@@ -238,3 +239,19 @@ def test_mean_loss_learns_nothing() -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
     for name, tensor in network.tensors().items():
         np.testing.assert_array_equal(tensor, before[name])
+
+
+def test_tokens_stand_for_the_vocabulary_until_the_last_share_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, seen = network_of(), list[int]()
+    objective = network.objective
+
+    def watched(*arguments: Any, samples: int, **options: Any) -> Any:
+        seen.append(samples)
+        return objective(*arguments, samples=samples, **options)
+
+    monkeypatch.setattr(network, "objective", watched)
+    optimizer = optimizers.make("sgd", network.parameters(), 0.1)
+    schedule = Schedule(0.1, warm_up=0, hold=0.0, legs=[Leg(0, 40)])
+    limits, reader = Limits(norm=0.0, value=0.0), windows(carried=True)
+    list(train_steps(network, reader, optimizer, schedule, Position(), limits=limits, device=CPU, samples=7))
+    assert seen == [7] * 34 + [0] * 6

@@ -172,3 +172,16 @@ def test_a_plan_alone_writes_nothing_and_measures_a_real_speed(corpus: Path, tmp
     assert record["parameters"] == last.plan.parameters
     assert "--hidden 8" in record["options"]
     assert "1 x 8 gru" in last.plan.lines()[0]
+
+
+def test_words_are_compared_with_a_sample_and_its_speed_is_measured_too(
+    monkeypatch: pytest.MonkeyPatch, data: TrainingData
+) -> None:
+    monkeypatch.setattr(planning, "_tokens_per_second", lambda settings, data, samples: 3000.0 if samples else 1000.0)
+    whole = recipe.planned(minutes(1), 32, recipe.SOME_PASSES)
+    assert whole.training.samples == recipe.SAMPLES
+    assert planning.tokens_per_second(whole, data) == pytest.approx(0.85 * 3000 + 0.15 * 1000)
+    characters = replace(minutes(1), text=TextSettings(unit="char"))
+    plain = recipe.planned(characters, 32, recipe.SOME_PASSES)
+    assert plain.training.samples == 0
+    assert planning.tokens_per_second(plain, data) == 1000

@@ -13,11 +13,11 @@ from unrolled.training.settings import OPTIMIZERS, Settings
 OPEN: dict[str, dict[str, dict[str, Any]]] = {
     "word": {
         "model": {"cell": "lstm", "hidden": 200, "embedding": 200, "layers": 1, "tied": False},
-        "training": {"batch": 16, "window": 32, "learning_rate": 0.01, "beta1": 0.0, "beta2": 0.999},
+        "training": {"batch": 16, "window": 32, "learning_rate": 0.01, "beta1": 0.0, "beta2": 0.999, "samples": 0},
     },
     "char": {
         "model": {"cell": "gru", "hidden": 256, "embedding": 256, "layers": 1, "tied": False},
-        "training": {"batch": 32, "window": 64, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.99},
+        "training": {"batch": 32, "window": 64, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.99, "samples": 0},
     },
 }
 OPEN["bpe"] = OPEN["word"]
@@ -48,6 +48,7 @@ EXPLICIT = Settings(
         hold=0.0,
         beta1=0.5,
         beta2=0.75,
+        samples=70,
         weight_decay=0.0,
         average="triggered",
         clip=0.0,

@@ -13,16 +13,16 @@ from unrolled.training.settings import Settings
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
 """Hidden sizes that a plan considers."""
-TOKENS_A_WEIGHT = {"char": 1.5, "word": 1.0, "bpe": 1.5}
+TOKENS_A_WEIGHT = {"char": 1.5, "word": 1.8, "bpe": 1.5}
 """A plan takes the largest network of whose weights each can still learn from so many tokens."""
 WEIGHTS_A_TOKEN = 30.0
 """Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
-PASSES_TO_DROP = {"char": (8.0, 60.0), "word": (1.5, 15.0)}
+PASSES_TO_DROP = {"char": (8.0, 60.0), "word": (1.5, 20.0)}
 """Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
 BETAS = {"char": (0.9, 0.99), "word": (0.0, 0.999)}
 """Of AdamW. A rare word's gradient is next to nothing but where it occurs: a mean of gradients, divided by a short
 mean of squares, carries it far in between (Melis et al., arXiv:1707.05589, train without the first mean too)."""
-RATES = {"char": 0.005, "word": 0.0035}
+RATES = {"char": 0.005, "word": 0.003}
 """Of AdamW for 512 units; the larger a network, the smaller its steps."""
 SAMPLES = 1000
 """Tokens that stand for a large vocabulary: of 10,000 words, three times as much text is read in the same time."""
