@@ -153,6 +153,48 @@ def test_a_save_that_ends_at_any_operation(tmp_path: Path, monkeypatch: pytest.M
     assert 10 < order.count(1) < number - 10, "operations before and after the moment of the commit are both tried"
 
 
+@pytest.mark.parametrize("kind", ["killed", "fails once", "disk full"])
+def test_a_checkpoint_that_ends_at_any_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    error = Killed() if kind == "killed" else OSError(errno.EIO, "Input/output error")
+
+    def checkpoint(directory: Path, seed: int) -> None:
+        tensors = {"w": np.random.default_rng(seed).normal(size=(3, 5)), "count": np.array(seed)}
+        model_directory.save_training(directory, state={"seed": seed}, tensors=tensors)
+
+    def checkpoint_there(directory: Path) -> int:
+        found = model_directory.load_training(directory)
+        assert found is not None
+        seed = int(found[0]["seed"])
+        np.testing.assert_array_equal(found[1]["w"], np.random.default_rng(seed).normal(size=(3, 5)))
+        assert found[1]["count"] == seed
+        return seed
+
+    seen = {}
+    for number in itertools.count(1):
+        directory = tmp_path / str(number)
+        save(directory, 1)
+        checkpoint(directory, 1)
+        disk = Disk(number, number if kind == "fails once" else float("inf"), error)
+        raised: BaseException | None = None
+        with monkeypatch.context() as patch:
+            disk.patch(patch)
+            try:
+                checkpoint(directory, 2)
+            except (ModelDirectoryError, Killed) as caught:
+                raised = caught
+        seen[number] = checkpoint_there(directory)
+        assert raised is not None or seen[number] == 2
+        assert loaded_seed(directory) == 1, "the model beside it is another matter"
+        checkpoint(directory, 3)
+        assert checkpoint_there(directory) == 3
+        assert len(names(directory / "training")) == 3
+        if disk.count < number:
+            break
+    order = list(seen.values())[1:]
+    assert order == sorted(order), "the new state, once there, stays"
+    assert 5 < order.count(1) < number - 5, "operations before and after the moment of the commit are both tried"
+
+
 def test_a_first_save_that_ends_at_any_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in itertools.count(1):
         directory = tmp_path / str(number)
