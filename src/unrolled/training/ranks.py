@@ -1,0 +1,190 @@
+"""One run in several processes, as torchrun starts them: who is who, what each reads, and what they have in common.
+
+Each process takes some columns of every batch. Gradients are averaged by DistributedDataParallel, each process's loss
+weighted by its share of the batch's tokens, so that the sum is that of one process with all of the batch. Whatever depends on
+a clock, on a signal or on a file is decided by the first process, which alone writes.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+
+from unrolled.errors import TrainingError, UnrolledError, UsageError
+from unrolled.models import LanguageModelNetwork
+from unrolled.models.language_model import Objective
+from unrolled.nn.recurrent import HiddenState
+from unrolled.text.batches import Batch
+
+Value = TypeVar("Value")
+
+
+class Ranks:
+    """The processes of a run; by default there is one, and nothing is exchanged.
+
+    Attributes:
+        rank: number of this process, from 0.
+        count: of processes.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1, device: torch.device | None = None) -> None:
+        self.rank, self.count, self.device = rank, count, device or torch.device("cpu")
+        self._wrapped: nn.Module | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process decides and writes."""
+        return self.rank == 0
+
+    def columns(self, size: int) -> slice:
+        """The columns of a batch of this size that this process takes; those of all processes are about as many."""
+        edges = [size * rank // self.count for rank in (self.rank, self.rank + 1)]
+        return slice(*edges)
+
+    def part(self, batch: Batch) -> tuple[Batch, float]:
+        """This process's part of a batch, and its share of the batch's tokens.
+
+        A batch with fewer columns than there are processes gives some of them a column that counts nothing.
+        """
+        if self.count == 1:
+            return batch, 1.0
+        columns = self.columns(batch.inputs.shape[1])
+        counts = columns.stop > columns.start
+        taken = columns if counts else slice(0, 1)
+        part = replace(
+            batch,
+            inputs=np.ascontiguousarray(batch.inputs[:, taken]),
+            targets=np.ascontiguousarray(batch.targets[:, taken]),
+            lengths=None if batch.lengths is None else batch.lengths[taken],
+        )
+        return part, part.tokens / batch.tokens if counts else 0.0
+
+    def part_of_state(self, state: HiddenState | None) -> HiddenState | None:
+        """This process's columns of a state of all of them."""
+        if state is None or self.count == 1:
+            return state
+        parts = (state,) if isinstance(state, Tensor) else state
+        columns = self.columns(parts[0].shape[1])
+        mine = tuple(part[:, columns].contiguous() for part in parts)
+        return mine[0] if isinstance(state, Tensor) else mine
+
+    def objective(self, network: LanguageModelNetwork) -> Callable[..., Objective]:
+        """`network.objective`, with gradients that are averaged over the processes."""
+        if self.count == 1:
+            return network.objective
+        if self._wrapped is None:
+            on_gpu = [self.device] if self.device.type == "cuda" else None
+            self._wrapped = nn.parallel.DistributedDataParallel(_Objective(network), device_ids=on_gpu)
+        wrapped = self._wrapped
+        return lambda *arguments, **options: Objective(*wrapped(*arguments, **options))
+
+    def sums(self, *numbers: float) -> list[float]:
+        """Sums over the processes; their bits are the same in all of them."""
+        if self.count == 1:
+            return list(numbers)
+        total = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        with peers_explained():
+            distributed.all_reduce(total)
+        sums: list[float] = total.tolist()
+        return sums
+
+    def from_first(self, make: Callable[[], Value]) -> Value:
+        """What the first process makes, in all of them; what it raises, too."""
+        if self.count == 1:
+            return make()
+        outcome: list[Any] = [None]
+        if self.is_first:
+            try:
+                outcome = [("made", make())]
+            except UnrolledError as error:
+                outcome = [("raised", error)]
+        with peers_explained():
+            distributed.broadcast_object_list(outcome, src=0, device=self.device)
+        kind, value = outcome[0]
+        if kind == "raised":
+            raise value
+        made: Value = value
+        return made
+
+    def gathered(self, value: Value) -> list[Value]:
+        """The values of all processes, in the first; nothing elsewhere."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.count if self.is_first else None
+        with peers_explained():
+            distributed.gather_object(value, values)
+        return values or []
+
+
+class _Objective(nn.Module):
+    """A network whose forward is its objective, for that is what DistributedDataParallel watches."""
+
+    def __init__(self, network: LanguageModelNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *arguments: Any, **options: Any) -> tuple[Tensor, Tensor | None, HiddenState]:
+        return tuple(self.network.objective(*arguments, **options))  # type: ignore[return-value]
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """The processes of this run, together until the end.
+
+    Args:
+        device: as torch names it; of several GPUs each process of a host takes its own.
+
+    Raises:
+        UsageError: torchrun's environment is incomplete.
+        TrainingError: the processes cannot find one another.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Ranks()
+        return
+    try:
+        rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"WORLD_SIZE is {count}, but RANK and LOCAL_RANK are missing: start the run by torchrun"
+        ) from error
+    own = torch.device(f"cuda:{local}" if device == "cuda" else device)
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    with peers_explained():
+        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+    try:
+        yield Ranks(rank, count, own)
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def peers_explained() -> Iterator[None]:
+    """Turn what torch says when another process is gone into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).split("\n", 1)[0][:120]
+        raise TrainingError(
+            f"another process of this run has ended or cannot be reached ({reason}): give --resume to go on from the last checkpoint"
+        ) from error
+
+
+def has_restarted() -> bool:
+    """Whether torchrun has started this run again after one of its processes had died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def joined_states(states: Sequence[HiddenState | None]) -> HiddenState | None:
+    """The state of all columns from those of the processes, on the CPU."""
+    if not states or states[0] is None:
+        return None
+    tuples = [(state,) if isinstance(state, Tensor) else state for state in states if state is not None]
+    parts = tuple(torch.cat([part.cpu() for part in parts], dim=1) for parts in zip(*tuples, strict=True))
+    return parts[0] if isinstance(states[0], Tensor) else parts
