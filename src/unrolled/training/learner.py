@@ -55,7 +55,7 @@ class Learner:
         """
         options = settings.training
         device = device_of(options) if ranks.count == 1 else ranks.device
-        network, generator = make_network(settings, vocabulary_size, device, may_be_sparse=ranks.count == 1)
+        network, generator = make_network(settings, vocabulary_size, device, is_alone=ranks.count == 1)
         if ranks.rank:  # the same weights in all processes, other masks in each
             generator.manual_seed(options.seed + ranks.rank * APART)
         return cls(
@@ -98,9 +98,7 @@ class Learner:
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = _array(torch.as_tensor(value))
         ranks = self.ranks
-        carried = (
-            self.position.state if ranks.count == 1 else joined_states(ranks.gathered(_on_cpu(self.position.state)))
-        )
+        carried = joined_states(ranks.gathered(_on_cpu(self.position.state)))
         if carried is not None:
             parts = carried if isinstance(carried, tuple) else (carried,)
             tensors |= {f"state.{index}": _array(part) for index, part in enumerate(parts)}

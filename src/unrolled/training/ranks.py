@@ -1,8 +1,8 @@
 """One run in several processes, as torchrun starts them: who is who, what each reads, and what they have in common.
 
 Each process takes some columns of every batch. Gradients are averaged by DistributedDataParallel, each process's loss
-weighted by its share of the batch's tokens, so that the sum is that of one process with all of the batch. Whatever depends on
-a clock, on a signal or on a file is decided by the first process, which alone writes.
+weighted by its share of the batch's tokens, so that the sum is that of one process with all of the batch. Whatever
+depends on a clock, on a signal or on a file is decided by the first process, which alone writes.
 """
 
 import os
@@ -41,13 +41,18 @@ class Ranks:
         """Whether this process decides and writes."""
         return self.rank == 0
 
+    def threads(self) -> int:
+        """Threads for each process of a host, so that together they use it whole."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
+        return max(1, len(os.sched_getaffinity(0)) // here)
+
     def columns(self, size: int) -> slice:
         """The columns of a batch of this size that this process takes; those of all processes are about as many."""
         edges = [size * rank // self.count for rank in (self.rank, self.rank + 1)]
         return slice(*edges)
 
     def part(self, batch: Batch) -> tuple[Batch, float]:
-        """This process's part of a batch, and its share of the batch's tokens.
+        """The part of a batch that this process takes, and its share of the batch's tokens.
 
         A batch with fewer columns than there are processes gives some of them a column that counts nothing.
         """
@@ -65,7 +70,7 @@ class Ranks:
         return part, part.tokens / batch.tokens if counts else 0.0
 
     def part_of_state(self, state: HiddenState | None) -> HiddenState | None:
-        """This process's columns of a state of all of them."""
+        """The columns of this process, of a state of all columns."""
         if state is None or self.count == 1:
             return state
         parts = (state,) if isinstance(state, Tensor) else state
@@ -170,9 +175,10 @@ def peers_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).split("\n", 1)[0][:120]
+        reason = str(error).partition("\n")[0][:120]
         raise TrainingError(
-            f"another process of this run has ended or cannot be reached ({reason}): give --resume to go on from the last checkpoint"
+            f"another process of this run has ended or cannot be reached ({reason}): "
+            "give --resume to go on from the last checkpoint"
         ) from error
 
 

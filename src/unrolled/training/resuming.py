@@ -53,6 +53,11 @@ class Saved:
         return with_tokenizer(parts, self.tokenizer, text, report)
 
 
+def can_resume(out: Path) -> bool:
+    """Whether there is a checkpoint."""
+    return model_directory.has_model(out) and model_directory.has_model(out / "training")
+
+
 def load(out: Path, asked: Settings) -> Saved:
     """Read a run that is not finished from its model directory.
 
