@@ -239,7 +239,7 @@ class _Run:
         yield self._finish()
 
     def _agreed(self, stops: bool, checkpoint_is_due: bool) -> tuple[bool, bool]:
-        """Whether to stop and to write a checkpoint, the same in all processes, as is the plan of the rate from here on.
+        """Whether to stop and to write a checkpoint, the same in all processes, as is the plan from here on.
 
         Any of them may have been asked to stop; the rest is for the first to say.
         """

@@ -1,0 +1,177 @@
+"""Several processes under torchrun are one run: the same losses and files; one that dies ends it, and it goes on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unrolled import model_directory
+from unrolled.errors import UsageError
+from unrolled.text.batches import Batch
+from unrolled.training.events import Stopped
+from unrolled.training.ranks import Ranks, joined, joined_states
+from unrolled.training.run import run
+
+from .runs import DEFAULTS, config_of, log_of
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+SMALL = (
+    *("--min-count", "2", "--cell", "gru", "--hidden", "8", "--layers", "2", "--batch", "7", "--window", "16"),
+    *("--learning-rate", "0.02", "--threads", "1"),
+)
+SECONDS = 60.0
+
+
+def start(*words: object, torchrun: tuple[str, ...] = (), **options: Any) -> "subprocess.Popen[str]":
+    command = [*TORCHRUN, *torchrun, "-m", "unrolled", "train", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    """What the processes said, once they are at an end."""
+    _, said = process.communicate(timeout=2 * SECONDS)
+    return said
+
+
+def workers_of(process: "subprocess.Popen[str]") -> dict[int, int]:
+    """Process by rank, once both train."""
+    found: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                if int(fields[1]) == process.pid:
+                    environment = (entry / "environ").read_bytes().split(b"\0")
+                    (rank,) = (int(each[5:]) for each in environment if each.startswith(b"RANK="))
+                    found[rank] = int(entry.name)
+            except (OSError, ValueError, IndexError):
+                continue
+    return found
+
+
+def wait_until(condition: Any, seconds: float = SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("read", ["stream", "sentences"])
+def test_two_processes_come_to_the_losses_of_one(read: str, corpus: Path, tmp_path: Path) -> None:
+    words = (corpus, *SMALL, "--epochs", "2.5", "--read", read)
+    one = [sys.executable, "-m", "unrolled", "train", *map(str, words), "--out", str(tmp_path / "one")]
+    subprocess.run(one, check=True, capture_output=True)
+    process = start(*words, "--out", tmp_path / "two")
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert len(re.findall(r"^finished ", said, re.MULTILINE)) == 1, "one speaks for all"
+    validated = [[r for r in log_of(tmp_path / name) if "validation_loss" in r] for name in ("one", "two")]
+    assert [r["step"] for r in validated[0]] == [r["step"] for r in validated[1]]
+    for first, second in zip(*validated, strict=True):
+        assert second["validation_loss"] == pytest.approx(first["validation_loss"], abs=1e-5)
+    trained = [{r["step"]: r for r in log_of(tmp_path / name) if "training_loss" in r} for name in ("one", "two")]
+    for step in set(trained[0]) & set(trained[1]) & {r["step"] for r in validated[0]}:
+        for name in ("learning_rate", "gradient_norm"):
+            assert trained[1][step][name] == pytest.approx(trained[0][step][name], rel=1e-4)
+    assert {p.name for p in (tmp_path / "two").iterdir()} == {p.name for p in (tmp_path / "one").iterdir()}
+    weights = [model_directory.load(tmp_path / name).tensors for name in ("one", "two")]
+    for name, array in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], array, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_ends_the_run_and_another_number_goes_on(
+    rank: int, corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    process = start(corpus, *SMALL, "--epochs", "400", "--checkpoint-every", "0.001", "--out", out)
+    wait_until(lambda: (out / "training" / "manifest.json").exists() and len(workers_of(process)) == 2)
+    wait_until(lambda: json.loads((out / "training" / "state.json").read_text() or "{}").get("steps", 0) > 3)
+    began = time.monotonic()
+    os.kill(workers_of(process)[rank], signal.SIGKILL)
+    said = finish(process)
+    assert time.monotonic() - began < SECONDS
+    assert process.returncode != 0
+    assert "another process of this run has ended" in said or rank == 0, said
+    found = model_directory.load_training(out)
+    assert found is not None
+    steps = found[0]["steps"]
+    assert steps > 3
+    *_, end = run([], out, DEFAULTS, resume=True, should_stop=lambda: True)
+    assert isinstance(end, Stopped)
+    assert end.steps == steps + 1, "one process goes on with what two have left"
+
+
+def test_torchrun_goes_on_by_itself(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    process = start(
+        *(corpus, *SMALL, "--epochs", "60", "--checkpoint-every", "0.001", "--out", out), torchrun=("--max-restarts=1",)
+    )
+    wait_until(lambda: (out / "training" / "manifest.json").exists() and len(workers_of(process)) == 2)
+    time.sleep(0.5)
+    os.kill(workers_of(process)[1], signal.SIGKILL)
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert re.search(r"^resuming    after \d+ steps$", said, re.MULTILINE), said
+    assert config_of(out)["training"]["results"]["finished"] is True
+
+
+def test_signals_stop_and_save(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    process = start(*(corpus, *SMALL, "--epochs", "4000", "--out", out))
+    wait_until(lambda: (out / "training" / "manifest.json").exists() and len(workers_of(process)) == 2)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    said = finish(process)
+    assert re.search(r"^stopped     after [\d,]+ steps; .* can be used as it is$", said, re.MULTILINE), said
+    found = model_directory.load_training(out)
+    assert found is not None
+    assert found[0]["steps"] > 0
+
+
+# What each takes
+
+
+@pytest.mark.parametrize(("size", "count"), [(7, 2), (8, 3), (2, 5)])
+def test_parts_are_the_batch(size: int, count: int) -> None:
+    generator = np.random.default_rng(1)
+    lengths = generator.integers(1, 5, size)
+    ids = generator.integers(0, 9, (2, 4, size))
+    batch = Batch(ids[0], ids[1], lengths, starts=True)
+    all_ = [Ranks(rank, count) for rank in range(count)]
+    parts = [ranks.part(batch) for ranks in all_]
+    assert sum(share for _, share in parts) == pytest.approx(1)
+    counted = [part for part, share in parts if share]
+    np.testing.assert_array_equal(np.concatenate([part.inputs for part in counted], axis=1), batch.inputs)
+    np.testing.assert_array_equal(np.concatenate([part.targets for part in counted], axis=1), batch.targets)
+    assert all(part.tokens > 0 for part, _ in parts), "even who has nothing to learn takes part"
+    state = torch.arange(3.0 * size).reshape(3, size, 1)
+    for whole in (state, (state, -state)):
+        shared = [ranks.part_of_state(whole) for ranks in all_]
+        again = joined_states([each for each, (_, share) in zip(shared, parts, strict=True) if share])
+        for part, expected in zip(*(x if isinstance(x, tuple) else (x,) for x in (again, whole)), strict=True):
+            assert torch.equal(part, expected)
+
+
+def test_one_process_exchanges_nothing() -> None:
+    ranks = Ranks()
+    assert ranks.sums(1.5, 2) == [1.5, 2]
+    assert ranks.from_first(lambda: "made") == "made"
+    assert ranks.gathered("mine") == ["mine"]
+    assert ranks.is_first
+
+
+def test_an_environment_that_is_none_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UsageError, match="WORLD_SIZE is 2 without RANK and LOCAL_RANK: start the run by torchrun"):
+        joined("cpu").__enter__()
