@@ -161,6 +161,14 @@ def test_rate_and_decay_reach_the_optimizer(name: str) -> None:
     assert not isinstance(portable, natives)
 
 
+@pytest.mark.parametrize("engine", ["auto", "portable"])
+def test_betas_reach_adamw_and_have_defaults(engine: str) -> None:
+    for given, betas in (({"beta1": 0.25}, (0.25, 0.999)), ({"beta2": 0.5}, (0.0, 0.5)), ({}, (0.0, 0.999))):
+        settings = whole(engine=engine, **given)
+        (group,) = make_optimizer(settings.training, network_of(settings)).param_groups
+        assert group["betas"] == betas
+
+
 def test_each_setting_of_the_schedule_reaches_it() -> None:
     options: dict[str, Any] = {"learning_rate": 0.5, "schedule": "cosine", "warm_up": 7, "hold": 0.25}
     made = make_schedule(TrainingSettings(epochs=2, **options), 10)

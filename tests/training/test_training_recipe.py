@@ -13,11 +13,11 @@ from unrolled.training.settings import OPTIMIZERS, Settings
 OPEN: dict[str, dict[str, dict[str, Any]]] = {
     "word": {
         "model": {"cell": "lstm", "hidden": 200, "embedding": 200, "layers": 1, "tied": False},
-        "training": {"batch": 16, "window": 32, "learning_rate": 0.01},
+        "training": {"batch": 16, "window": 32, "learning_rate": 0.01, "beta1": 0.0, "beta2": 0.999},
     },
     "char": {
         "model": {"cell": "gru", "hidden": 256, "embedding": 256, "layers": 1, "tied": False},
-        "training": {"batch": 32, "window": 64, "learning_rate": 0.01},
+        "training": {"batch": 32, "window": 64, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.99},
     },
 }
 OPEN["bpe"] = OPEN["word"]
@@ -46,6 +46,8 @@ EXPLICIT = Settings(
         schedule="cosine",
         warm_up=0,
         hold=0.0,
+        beta1=0.5,
+        beta2=0.75,
         weight_decay=0.0,
         average="triggered",
         clip=0.0,

@@ -62,6 +62,7 @@ def make_optimizer(options: TrainingSettings, network: LanguageModelNetwork) -> 
         network.parameters(),
         options.highest_rate,
         weight_decay=options.weight_decay,
+        betas=(options.beta1 or 0.0, options.beta2 or 0.0),
         engine=options.engine,
     )
 

@@ -19,8 +19,8 @@ from unrolled.errors import UsageError
 SMALLEST_NORM = 1e-6
 """Added to the norm that clipping divides by, as torch does."""
 
-Maker = Callable[[Sequence[Parameter], float, float], Optimizer]
-"""From parameters, rate and weight decay."""
+Maker = Callable[[Sequence[Parameter], float, dict[str, Any]], Optimizer]
+"""From parameters, rate, and what AdamW takes beside."""
 
 
 class NativeSGD(torch.optim.SGD):
@@ -98,23 +98,30 @@ class NativeAdamW(torch.optim.AdamW):
 
 
 BETAS, MOMENTUM = (0.9, 0.99), 0.9
+"""Unless they are given: how much AdamW's means of gradients and of their squares keep; what momentum keeps."""
 
 MAKERS: dict[str, Maker] = {
-    "adamw": lambda all_, rate, decay: torch.optim.AdamW(all_, rate, betas=BETAS, weight_decay=decay, fused=True),
-    "sgd": lambda all_, rate, decay: torch.optim.SGD(all_, rate),  # not fused, so that it takes sparse gradients
-    "momentum": lambda all_, rate, decay: torch.optim.SGD(all_, rate, momentum=MOMENTUM, fused=True),
-    "rmsprop": lambda all_, rate, decay: torch.optim.RMSprop(all_, rate),
-    "adagrad": lambda all_, rate, decay: torch.optim.Adagrad(all_, rate, fused=True),
+    "adamw": lambda all_, rate, adam: torch.optim.AdamW(all_, rate, fused=True, **adam),
+    "sgd": lambda all_, rate, adam: torch.optim.SGD(all_, rate),  # not fused, so that it takes sparse gradients
+    "momentum": lambda all_, rate, adam: torch.optim.SGD(all_, rate, momentum=MOMENTUM, fused=True),
+    "rmsprop": lambda all_, rate, adam: torch.optim.RMSprop(all_, rate),
+    "adagrad": lambda all_, rate, adam: torch.optim.Adagrad(all_, rate, fused=True),
 }
 NATIVE_MAKERS: dict[str, Maker] = {
-    "adamw": lambda all_, rate, decay: NativeAdamW(all_, rate, betas=BETAS, weight_decay=decay),
-    "sgd": lambda all_, rate, decay: NativeSGD(all_, rate),
-    "momentum": lambda all_, rate, decay: NativeSGD(all_, rate, momentum=MOMENTUM),
+    "adamw": lambda all_, rate, adam: NativeAdamW(all_, rate, **adam),
+    "sgd": lambda all_, rate, adam: NativeSGD(all_, rate),
+    "momentum": lambda all_, rate, adam: NativeSGD(all_, rate, momentum=MOMENTUM),
 }
 
 
 def make(
-    name: str, parameters: Iterable[Parameter], rate: float, *, weight_decay: float = 0.01, engine: str = "auto"
+    name: str,
+    parameters: Iterable[Parameter],
+    rate: float,
+    *,
+    weight_decay: float = 0.01,
+    betas: tuple[float, float] = BETAS,
+    engine: str = "auto",
 ) -> Optimizer:
     """The optimizer of that name.
 
@@ -123,6 +130,7 @@ def make(
         parameters: what it updates.
         rate: learning rate.
         weight_decay: of AdamW (arXiv:1711.05101); the others do without.
+        betas: of AdamW, see `BETAS`.
         engine: with "auto" and "native" the native kernels update parameters that lie on the CPU in one floating dtype,
             where they can run; torch's own optimizers do the rest.
 
@@ -135,7 +143,7 @@ def make(
     listed = list(parameters)
     wants_native = engine in {"auto", "native"} and name in NATIVE_MAKERS
     is_native = wants_native and update.suits(listed) and update.is_available()
-    return (NATIVE_MAKERS if is_native else MAKERS)[name](listed, rate, weight_decay)
+    return (NATIVE_MAKERS if is_native else MAKERS)[name](listed, rate, {"betas": betas, "weight_decay": weight_decay})
 
 
 def _leave_the_compiler_alone() -> None:

@@ -19,6 +19,9 @@ WEIGHTS_A_TOKEN = 30.0
 """Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
 PASSES_TO_DROP = {"char": (5.0, 40.0), "word": (1.5, 15.0)}
 """Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
+BETAS = {"char": (0.9, 0.99), "word": (0.0, 0.999)}
+"""Of AdamW. A rare word's gradient is next to nothing but where it occurs: a mean of gradients, divided by a short
+mean of squares, carries it far in between (Melis et al., arXiv:1707.05589, train without the first mean too)."""
 SOME_PASSES = 8.0
 """Passes for which a network is regularised while its speed is measured."""
 
@@ -32,6 +35,7 @@ def filled(settings: Settings) -> Settings:
     is_char = settings.text.unit == "char"
     model, training = settings.model, settings.training
     hidden = model.hidden or (model.embedding if model.tied else None) or (256 if is_char else 200)
+    betas = BETAS["char" if is_char else "word"]
     return replace(
         settings,
         model=replace(
@@ -47,6 +51,8 @@ def filled(settings: Settings) -> Settings:
             batch=training.batch or (32 if is_char else 16),
             window=training.window or (64 if is_char else 32),
             learning_rate=training.highest_rate,
+            beta1=_first(training.beta1, betas[0]),
+            beta2=_first(training.beta2, betas[1]),
         ),
     )
 

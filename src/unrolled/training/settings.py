@@ -80,6 +80,12 @@ class TrainingSettings:
     )
     warm_up: int = option(50, "Steps over which the rate climbs to its highest value")
     hold: float = option(0.1, "Share of the run before the rate begins to fall")
+    beta1: float | None = option(
+        None, "How much adamw's mean of gradients keeps in each step (default: 0.9 for characters, else 0)"
+    )
+    beta2: float | None = option(
+        None, "How much adamw's mean of their squares keeps in each step (default: 0.99 for characters, else 0.999)"
+    )
     weight_decay: float = option(0.01, "Share of the rate by which adamw shrinks weights in each step")
     average: str = option(
         "none", "Use the mean of the weights from the step on when validation stops improving", choices=AVERAGES
@@ -113,8 +119,9 @@ class TrainingSettings:
             raise UsageError(f"clip is {self.clip}: give a norm above 0, or 0 to leave gradients as they are")
         if not 0 <= self.clip_value < math.inf:
             raise UsageError(f"clip_value is {self.clip_value}: give a size above 0, or 0 to leave gradients alone")
-        if not 0 <= self.hold < 1:
-            raise UsageError(f"hold is {self.hold}: give a share of at least 0 and below 1")
+        for name, share in (("hold", self.hold), ("beta1", self.beta1), ("beta2", self.beta2)):
+            if share is not None and not 0 <= share < 1:
+                raise UsageError(f"{name} is {share}: give a share of at least 0 and below 1")
         if not 0 <= self.weight_decay < math.inf:
             raise UsageError(f"weight_decay is {self.weight_decay}: give a factor of at least 0")
         if self.warm_up < 0:
