@@ -65,6 +65,13 @@ def wait_until(condition: Any, seconds: float = SECONDS) -> None:
         time.sleep(0.02)
 
 
+def total_loss(log: list[dict[str, Any]]) -> float:
+    """Training loss over a run; its lines are of stretches that depend on the clock."""
+    lines = [record for record in log if "training_loss" in record]
+    steps = np.diff([0, *(record["step"] for record in lines)])
+    return float(np.average([record["training_loss"] for record in lines], weights=steps))
+
+
 @pytest.mark.parametrize("read", ["stream", "sentences"])
 def test_two_processes_come_to_the_losses_of_one(read: str, corpus: Path, tmp_path: Path) -> None:
     words = (corpus, *SMALL, "--epochs", "2.5", "--read", read)
@@ -78,10 +85,8 @@ def test_two_processes_come_to_the_losses_of_one(read: str, corpus: Path, tmp_pa
     assert [r["step"] for r in validated[0]] == [r["step"] for r in validated[1]]
     for first, second in zip(*validated, strict=True):
         assert second["validation_loss"] == pytest.approx(first["validation_loss"], abs=1e-5)
-    trained = [{r["step"]: r for r in log_of(tmp_path / name) if "training_loss" in r} for name in ("one", "two")]
-    for step in set(trained[0]) & set(trained[1]) & {r["step"] for r in validated[0]}:
-        for name in ("learning_rate", "gradient_norm"):
-            assert trained[1][step][name] == pytest.approx(trained[0][step][name], rel=1e-4)
+    totals = [total_loss(log_of(tmp_path / name)) for name in ("one", "two")]
+    assert totals[1] == pytest.approx(totals[0], abs=1e-5)
     assert {p.name for p in (tmp_path / "two").iterdir()} == {p.name for p in (tmp_path / "one").iterdir()}
     weights = [model_directory.load(tmp_path / name).tensors for name in ("one", "two")]
     for name, array in weights[0].items():
