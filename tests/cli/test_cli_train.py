@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from unrolled import engines
 from unrolled.cli import STARTED, console
 from unrolled.cli import train as verb
 from unrolled.engines.portable import Portable
-from unrolled.training import learner
+from unrolled.training import learner, run
 from unrolled.training import output as output_module
 from unrolled.training.loop import train_steps
 
@@ -100,6 +101,30 @@ def interrupt_at(step: int, number: int, monkeypatch: pytest.MonkeyPatch) -> Non
             yield each
 
     monkeypatch.setattr(learner, "train_steps", interrupted)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_text_is_read_ends_at_once_and_leaves_nothing(
+    number: signal.Signals,
+    status: int,
+    unrolled: Call,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on = threading.Event()
+
+    def read_for_ever(sources: Any, text: Any, report: Any) -> None:
+        report("reading", 0.5)
+        os.kill(os.getpid(), number)
+        go_on.wait(60)
+
+    monkeypatch.setattr(run, "prepare", read_for_ever)
+    outcome = unrolled("train", corpus, "--out", tmp_path / "model", *FEW)
+    go_on.set()
+    assert outcome.status == status
+    assert outcome.errors.endswith("stopped     before training began: nothing has been written\n")
+    assert not (tmp_path / "model").exists()
 
 
 def test_ctrl_c_saves_and_what_it_prints_goes_on(

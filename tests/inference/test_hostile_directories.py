@@ -14,6 +14,7 @@ import pytest
 from unrolled import model_directory
 
 SECONDS, BYTES = 1.0, 100_000_000
+DEEP = b"[" * 200_000
 
 OPEN = """
 import json, resource, sys, time
@@ -82,6 +83,10 @@ def name_out(directory: Path) -> None:
     (directory / "manifest.json").write_text(json.dumps(manifest))
 
 
+def deep_manifest(directory: Path) -> None:
+    (directory / "manifest.json").write_bytes(DEEP)
+
+
 def sizes(**changed: Any) -> Callable[[Path], None]:
     def change(config: dict[str, Any]) -> None:
         config["model"] |= changed
@@ -91,7 +96,6 @@ def sizes(**changed: Any) -> Callable[[Path], None]:
     return with_config(change)
 
 
-DEEP = b"[" * 200_000
 HOSTILE: dict[str, Callable[[Path], None]] = {
     "huge hidden size": sizes(hidden_size=10**9),
     "more layers than anybody can name": sizes(layers=10**12),
@@ -112,7 +116,7 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "deep config": with_file("config.json", lambda old: DEEP),
     "deep tokenizer": with_file("tokenizer.json", lambda old: DEEP),
     "a tokenizer of something else": with_file("tokenizer.json", lambda old: b'{"model": {"vocab": {"a": 1e999}}}'),
-    "deep manifest": lambda directory: (directory / "manifest.json").write_bytes(DEEP) and None,
+    "deep manifest": deep_manifest,
     "a link out of the folder": link_out,
     "a name out of the folder": name_out,
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -130,7 +131,8 @@ def test_the_unknown_token_is_never_written(
     for text in eager.generate("the cat", count=3, max_tokens=40, sampling=Sampling(**options), seed=2):
         assert "<unk>" not in text
         assert len(text) > len("the cat")
-        assert eager.score([line for line in text.split("\n") if line])[0].unknown == 0
+        read = re.sub(r"\.{2,}", ".", text)  # two full stops in a row are read again as one token
+        assert eager.score([line for line in read.split("\n") if line])[0].unknown == 0
 
 
 def test_a_model_of_sentences_stops_at_the_end_of_the_line(tiny_model: Callable[[str], Path]) -> None:

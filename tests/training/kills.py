@@ -81,7 +81,8 @@ def is_finished(out: Path) -> bool:
     """Whether the run came to its end, so that nothing is left to resume."""
     if not model_directory.has_model(out):
         return False
-    return bool(model_directory.load(out).config["training"]["results"]["finished"]) and not (out / "training").exists()
+    is_whole = bool(model_directory.load(out).config["training"]["results"]["finished"])
+    return is_whole and not model_directory.has_model(out / "training")
 
 
 LOADED_BEFORE_FORKING = (safetensors.numpy, tokenizers)

@@ -163,7 +163,12 @@ def test_rate_and_decay_reach_the_optimizer(name: str) -> None:
 
 @pytest.mark.parametrize("engine", ["auto", "portable"])
 def test_betas_reach_adamw_and_have_defaults(engine: str) -> None:
-    for given, betas in (({"beta1": 0.25}, (0.25, 0.999)), ({"beta2": 0.5}, (0.0, 0.5)), ({}, (0.0, 0.999))):
+    cases: tuple[tuple[dict[str, Any], tuple[float, float]], ...] = (
+        ({"beta1": 0.25}, (0.25, 0.999)),
+        ({"beta2": 0.5}, (0.0, 0.5)),
+        ({}, (0.0, 0.999)),
+    )
+    for given, betas in cases:
         settings = whole(engine=engine, **given)
         (group,) = make_optimizer(settings.training, network_of(settings)).param_groups
         assert group["betas"] == betas

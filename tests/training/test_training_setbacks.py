@@ -51,6 +51,8 @@ def test_a_run_goes_back_to_its_beginning_and_on_with_half_the_rate(
     assert [(event.step, event.to, event.learning_rate) for event in back] == [(4, 0, 0.01)]
     assert back[0].reason.startswith("step 5: the loss is ")
     assert isinstance(events[-1], Finished)
+    assert events[-1].repeat == "", "no options make it go back again"
+    assert config_of(tmp_path / "model")["training"]["results"]["repeat"] is None
     slower = replace(WANTED, training=replace(WANTED.training, learning_rate=0.01))
     train(corpus, tmp_path / "slower", slower)
     assert weights_of(tmp_path / "model") == weights_of(tmp_path / "slower"), (

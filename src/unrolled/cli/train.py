@@ -108,5 +108,6 @@ def train(
         sys.exit(128 + (request.signal_number or signal.SIGINT))
     assert isinstance(last, Finished)
     say(f"finished    {last.steps:,} steps in {duration(last.seconds)}; best weights in {last.directory}")
-    say(f"repeat with {program()} train {shlex.join(sources or last.sources)} --out NEW {last.repeat}")
+    if last.repeat:
+        say(f"repeat with {program()} train {shlex.join(sources or last.sources)} --out NEW {last.repeat}")
     return last

@@ -136,7 +136,7 @@ class Finished:
         steps: updates in all.
         loss: validation loss of the weights that were kept, in nats per token.
         seconds: wall time of the whole command.
-        repeat: options that repeat this run exactly.
+        repeat: options that repeat this run exactly; empty where it went back to a checkpoint on the way.
         sources: the corpus to repeat it with.
     """
 

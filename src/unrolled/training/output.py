@@ -67,19 +67,19 @@ class Output:
         if time.perf_counter() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self.save(steps)
 
-    def save(self, steps: int, *, plan: str | None = None) -> None:
-        """Write the weights that are kept, after so many steps; a run that is finished gives its plan."""
+    def save(self, steps: int, *, repeat: str | None = None) -> None:
+        """Write the weights that are kept, after so many steps; a finished run says how to repeat it, or ""."""
         self._is_newer = False
         if not self.writes:
             return
         results = {
-            "finished": plan is not None,
+            "finished": repeat is not None,
             "steps": steps,
             "validation_loss": None if math.isinf(self.best) else self.best,
             "uniform_loss": self._data.uniform,
             "unigram_loss": self._data.unigram,
             "seconds": self.seconds,
-            "repeat": None if plan is None else self.repeat(plan),
+            "repeat": repeat or None,
         }
         config = config_of(self._shape, self._data, asdict(self._settings), results)
         tokenizer = self._data.tokenizer.to_json()

@@ -13,15 +13,17 @@ from unrolled.training.settings import Settings
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
 """Hidden sizes that a plan considers."""
-TOKENS_A_WEIGHT = {"char": 2.0, "word": 1.0, "bpe": 1.5}
+TOKENS_A_WEIGHT = {"char": 1.5, "word": 1.0, "bpe": 1.5}
 """A plan takes the largest network of whose weights each can still learn from so many tokens."""
 WEIGHTS_A_TOKEN = 30.0
 """Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
-PASSES_TO_DROP = {"char": (5.0, 40.0), "word": (1.5, 15.0)}
+PASSES_TO_DROP = {"char": (8.0, 60.0), "word": (1.5, 15.0)}
 """Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
 BETAS = {"char": (0.9, 0.99), "word": (0.0, 0.999)}
 """Of AdamW. A rare word's gradient is next to nothing but where it occurs: a mean of gradients, divided by a short
 mean of squares, carries it far in between (Melis et al., arXiv:1707.05589, train without the first mean too)."""
+RATES = {"char": 0.005, "word": 0.0035}
+"""Of AdamW for 512 units; the larger a network, the smaller its steps."""
 SOME_PASSES = 8.0
 """Passes for which a network is regularised while its speed is measured."""
 
@@ -69,7 +71,7 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
         tied = not is_char and model.embedding in {None, size}
     rate = training.learning_rate
     if rate is None and training.optimizer == "adamw":
-        rate = round(0.005 * math.sqrt(512 / max(size, 128)), 4)
+        rate = round(RATES["char" if is_char else "word"] * math.sqrt(512 / max(size, 128)), 4)
     return filled(
         replace(
             settings,

@@ -25,7 +25,10 @@ FREE_TO_CHANGE = {"checkpoint_every"}
 
 @dataclass(frozen=True)
 class Saved:
-    """A run that was stopped or killed: its settings, its last checkpoint, and the best weights so far."""
+    """A run that was stopped or killed: its settings, its last checkpoint, and the best weights so far.
+
+    Without tensors it was killed before its first checkpoint, and begins again.
+    """
 
     settings: Settings
     tokenizer: Tokenizer
@@ -68,13 +71,14 @@ def load(out: Path, asked: Settings) -> Saved:
     files = model_directory.load(out)
     found = model_directory.load_training(out)
     model_directory.read_log(out)  # which the end of the run draws
-    if found is None:
-        raise UsageError(
-            f"{out}: there is nothing to resume, for the run is finished or its training/ was deleted: train anew"
-        )
-    saved, tensors = found
     try:
         training = files.config["training"]
+        if found is None and (training["results"]["finished"] is not False or training["results"]["steps"] != 0):
+            raise UsageError(
+                f"{out}: there is nothing to resume, for the run is finished or its training/ was deleted: train anew"
+            )
+        beginning = {"steps": 0, "plan": "", "highest_rate": training["options"]["learning_rate"], "seconds": 0.0}
+        saved, tensors = found or (beginning, {})  # killed between its first model and its first checkpoint
         settings = Settings(
             TextSettings(**files.config["text"]),
             ModelSettings(**training["model"]),

@@ -161,8 +161,8 @@ class _Run:
         self.output = Output(out, settings, self.shape, data, began, writes=ranks.is_first)
         self.setbacks = 0
         self.meter = Meter(time.perf_counter)
-        self.is_new = saved is None
-        if saved is not None:
+        self.is_new = saved is None or not saved.tensors
+        if saved is not None and saved.tensors:
             self.learner.restore(saved.state, saved.tensors)
             self.output.keep(saved.best_tensors, saved.best)
         self.pacer = self._pacer()
@@ -326,14 +326,16 @@ class _Run:
         return Stopped(self.output.folder, self.steps, "--resume")
 
     def _finish(self) -> Finished:
-        output, steps, plan = self.output, self.steps, self.learner.schedule.plan()
-        output.save(steps, plan=plan)
+        output, steps, schedule = self.output, self.steps, self.learner.schedule
+        went_back = schedule.highest != self.settings.training.highest_rate
+        repeat = "" if went_back else output.repeat(schedule.plan())
+        output.save(steps, repeat=repeat)
         output.draw(self._title())
         self.ranks.from_first(
             lambda: model_directory.clear_training(output.folder)
         )  # last, so that a run that is killed here can be finished
         sources = self.data.parts["train"].sources
-        return Finished(output.folder, steps, output.best, output.seconds, output.repeat(plan), sources)
+        return Finished(output.folder, steps, output.best, output.seconds, repeat, sources)
 
     def _title(self) -> str:
         return f"{describe(self.shape)}, {self.learner.network.parameter_count():,} parameters"
