@@ -76,7 +76,7 @@ def test_a_model_that_cannot_be_is_refused(options: dict[str, Any], message: str
         ({"weight_decay": -0.01}, "weight_decay is -0.01: give a factor of at least 0"),
         ({"weight_decay": math.nan}, "weight_decay is nan: give a factor of at least 0"),
         ({"weight_decay": math.inf}, "weight_decay is inf: give a factor of at least 0"),
-        ({"warm_up": -1}, "warm_up is -1: give a number of steps of at least 0"),
+        ({"warm_up": -1}, "warm_up is -1: give a whole number of at least 0"),
         ({"schedule": "steps"}, 'schedule is "steps": choose one of linear, cosine, halving, constant'),
         ({"average": "always"}, 'average is "always": choose one of none, triggered'),
         ({"seed": -1}, "seed is -1: give a whole number from 0 to 2^63 - 1"),

@@ -17,7 +17,7 @@ from unrolled import cells, engines
 from unrolled.engines import autograd
 from unrolled.engines.checks import expect
 from unrolled.errors import UsageError
-from unrolled.nn import Dropout, Recurrent, Regularization
+from unrolled.nn import Dropout, Recurrent, Regularization, sampling
 from unrolled.nn.dropout import dropped_rows
 from unrolled.nn.penalties import activation_penalty, temporal_activation_penalty
 from unrolled.nn.recurrent import HiddenState
@@ -150,7 +150,13 @@ class LanguageModelNetwork(nn.Module):
         return self.output_dropout(outputs), state
 
     def objective(
-        self, ids: Tensor, targets: Tensor, state: HiddenState | None = None, *, lengths: Tensor | None = None
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        state: HiddenState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        samples: int = 0,
     ) -> Objective:
         """Read tokens and say what is to be made small: losses, and penalties while training.
 
@@ -158,10 +164,11 @@ class LanguageModelNetwork(nn.Module):
             ids, targets: (T, B).
             state: to start from; zero if None.
             lengths: (B,); what lies at and past a sequence's length does not count. None: all counts.
+            samples: so many tokens, drawn at random, stand for the vocabulary, where that saves work; 0: all do.
         """
         raw, state = self._read(ids, state, lengths)
         outputs = self.output_dropout(raw)
-        losses, wanted, penalty = self.losses(outputs, targets, lengths), self.regularization, None
+        losses, wanted, penalty = self.losses(outputs, targets, lengths, samples=samples), self.regularization, None
         if self.training and wanted.activation:  # as in the source: outputs as the next layer sees them
             penalty = wanted.activation * activation_penalty(outputs, lengths)
         if self.training and wanted.temporal_activation:  # and as they are
@@ -195,13 +202,14 @@ class LanguageModelNetwork(nn.Module):
     def _generator(self) -> torch.Generator | None:
         return self.input_dropout.generator
 
-    def losses(self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def losses(self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None, *, samples: int = 0) -> Tensor:
         """Negative log-probabilities of the targets in nats, (N,): one for each token that counts, in time order.
 
         Args:
             outputs: (T, B, H), from `forward`.
             targets: (T, B) token ids.
             lengths: (B,); targets at and past a sequence's length do not count. None: all count.
+            samples: see `objective`; the losses are smaller then: of finding the target among those drawn.
 
         Raises:
             ShapeError: targets have another shape than outputs, or one is not an id of the vocabulary.
@@ -213,7 +221,13 @@ class LanguageModelNetwork(nn.Module):
             counts = (times[:, None] < lengths.to(targets.device)[None, :]).flatten()
             rows, wanted = rows[counts], wanted[counts]
         engine = engines.choose(self.engine, self.recurrent.cell, rows)
-        return autograd.linear_cross_entropy(engine, rows, self.output.weight, self.output.bias, wanted)
+        weight: Tensor = self.output.weight
+        bias: Tensor = self.output.bias
+        if sampling.saves(self.shape.vocabulary_size, samples, len(wanted)):
+            sample = sampling.draw(wanted, self.shape.vocabulary_size, samples, self._generator)
+            weight, wanted = weight.index_select(0, sample.tokens), sample.targets
+            bias = bias.index_select(0, sample.tokens) - sample.log_chances
+        return autograd.linear_cross_entropy(engine, rows, weight, bias, wanted)
 
     def parameter_count(self) -> int:
         """Number of weights that are learnt; tied ones count once."""

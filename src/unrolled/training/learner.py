@@ -32,6 +32,7 @@ class Learner:
         network, optimizer, schedule, limits, device: of the run.
         generator: source of the network's randomness.
         average: the mean of the weights, if wanted.
+        samples: tokens that stand for the vocabulary; 0: all do.
         ranks: the processes that learn together.
         position: where the run is, with this process's part of the carried state.
     """
@@ -43,6 +44,7 @@ class Learner:
     average: Average
     limits: Limits
     device: torch.device
+    samples: int
     ranks: Ranks
     position: Position
 
@@ -66,6 +68,7 @@ class Learner:
             Average(list(network.parameters()), triggered=options.average == "triggered"),
             Limits(options.clip, options.clip_value),
             device,
+            options.samples or 0,
             ranks,
             Position(),
         )
@@ -84,6 +87,7 @@ class Learner:
             self.position,
             limits=self.limits,
             device=self.device,
+            samples=self.samples,
             ranks=self.ranks,
         )
         for step in steps:

@@ -97,6 +97,8 @@ class Step:
 
 SMALLEST_WEIGHTS = 1e-30
 """What the norm of weights that are all zero is taken for."""
+PRECISE_SHARE = 0.15
+"""In this last share of a run the whole vocabulary is looked at in each step."""
 MEASURED_STEPS = 20
 """The size of the update is measured once in so many steps: it takes a copy of the weights."""
 
@@ -110,6 +112,7 @@ def train_step(
     rate: float,
     limits: Limits,
     device: torch.device,
+    samples: int = 0,
     measure: bool = False,
     ranks: Ranks = ALONE,
 ) -> Trained:
@@ -122,6 +125,7 @@ def train_step(
         rate: learning rate.
         limits: of the gradients.
         device: of the network.
+        samples: tokens that stand for the vocabulary; 0: all do.
         measure: whether the size of the update is wanted.
         ranks: the processes of the run.
 
@@ -133,7 +137,7 @@ def train_step(
     forget_gradients(optimizer)  # first, so that their memory serves the new ones
     part, share = ranks.part(batch)
     inputs, targets, lengths = _on_device(part, device)
-    losses, penalty, state = ranks.objective(network)(inputs, targets, state, lengths=lengths)
+    losses, penalty, state = ranks.objective(network)(inputs, targets, state, lengths=lengths, samples=samples)
     loss = losses.mean()
     objective = loss if penalty is None else loss + penalty
     if ranks.count > 1:  # the mean over processes is to be the mean over tokens
@@ -173,9 +177,12 @@ def train_steps(
     *,
     limits: Limits,
     device: torch.device,
+    samples: int = 0,
     ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
     """Train until the schedule ends, from `position` on, which is kept up to date between the steps.
+
+    Tokens stand for the vocabulary until so little is left of the rate that each step counts for its precision.
 
     Raises:
         DivergenceError: loss or gradient is not a finite number; the weights are those before the update.
@@ -186,6 +193,7 @@ def train_steps(
             rate = schedule.rate(position.steps) * batch.rate
             measure = position.steps % MEASURED_STEPS == 0
             state = None if batch.starts else position.state
+            sampled = samples if schedule.left(position.steps) > PRECISE_SHARE else 0
             try:
                 done = train_step(
                     network,
@@ -195,6 +203,7 @@ def train_steps(
                     rate=rate,
                     limits=limits,
                     device=device,
+                    samples=sampled,
                     measure=measure,
                     ranks=ranks,
                 )

@@ -19,7 +19,7 @@ from unrolled.training import recipe
 from unrolled.training.building import describe, make_network, make_optimizer, make_schedule, shape_of
 from unrolled.training.checks import device_of
 from unrolled.training.data import TrainingData
-from unrolled.training.loop import Limits, train_step
+from unrolled.training.loop import PRECISE_SHARE, Limits, train_step
 from unrolled.training.settings import Settings
 
 SIZE_OF_A_MINUTE = 150
@@ -165,7 +165,15 @@ def largest(sizes: Sequence[int], first: float, room: Callable[[int], float], ma
 
 
 def tokens_per_second(settings: Settings, data: TrainingData) -> float:
-    """Training speed, measured with the first batches of the text and a network that is thrown away."""
+    """Training speed over a run, measured with the first batches of the text and a network that is thrown away."""
+    whole = _tokens_per_second(settings, data, samples=0)
+    samples = settings.training.samples
+    if not samples:
+        return whole
+    return PRECISE_SHARE * whole + (1 - PRECISE_SHARE) * _tokens_per_second(settings, data, samples)
+
+
+def _tokens_per_second(settings: Settings, data: TrainingData, samples: int) -> float:
     options, seconds, tokens, state = settings.training, list[float](), list[int](), None
     network, device = _network(settings, data), device_of(options)
     optimizer, limits = make_optimizer(options, network), Limits(options.clip, options.clip_value)
@@ -174,7 +182,9 @@ def tokens_per_second(settings: Settings, data: TrainingData) -> float:
         for batch in reader.batches(0):
             start = time.perf_counter()
             before = None if batch.starts else state
-            done = train_step(network, optimizer, batch, before, rate=0.0, limits=limits, device=device)
+            done = train_step(
+                network, optimizer, batch, before, rate=0.0, limits=limits, device=device, samples=samples
+            )
             seconds.append(time.perf_counter() - start)
             tokens.append(done.tokens)
             state = done.state

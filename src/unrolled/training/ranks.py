@@ -6,14 +6,18 @@ depends on a clock, on a signal or on a file is decided by the first process, wh
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from unrolled.errors import TrainingError, UnrolledError, UsageError
 from unrolled.models import LanguageModelNetwork
@@ -22,6 +26,8 @@ from unrolled.nn.recurrent import HiddenState
 from unrolled.text.batches import Batch
 
 Value = TypeVar("Value")
+SECONDS_TO_MEET = 300.0
+"""Processes that are started together wait so long for one another."""
 
 
 class Ranks:
@@ -112,6 +118,8 @@ class Ranks:
             distributed.broadcast_object_list(outcome, src=0, device=self.device)
         kind, value = outcome[0]
         if kind == "raised":
+            if not self.is_first:
+                value.is_told = True
             raise value
         made: Value = value
         return made
@@ -162,11 +170,53 @@ def joined(device: str) -> Iterator[Ranks]:
     if own.type == "cuda":
         torch.cuda.set_device(own)
     with peers_explained():
-        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        store, _, _ = next(rendezvous("env://"))
+        distributed.init_process_group(
+            "nccl" if own.type == "cuda" else "gloo",
+            store=PrefixStore(start_of_all(store, rank, count), store),
+            rank=rank,
+            world_size=count,
+        )
     try:
         yield Ranks(rank, count, own)
     finally:
         distributed.destroy_process_group()
+
+
+def start_of_all(store: Store, rank: int, count: int) -> str:
+    """A name that all processes have in common and no earlier start of them had.
+
+    torchrun's store outlives the processes, and what an earlier start has left in it would be taken for this one's
+    (pytorch issue 135712). The first process calls, the others answer with names of their own until it has heard them.
+
+    Raises:
+        TrainingError: the others do not come.
+    """
+    own, end = uuid4().hex, time.monotonic() + SECONDS_TO_MEET
+
+    def wait() -> None:
+        if time.monotonic() > end:
+            raise TrainingError(f"the {count} processes of the run did not meet in {SECONDS_TO_MEET:.0f} seconds")
+        time.sleep(0.01)
+
+    def said(key: str) -> list[str]:
+        return store.get(key).decode().split() if store.check([key]) else []
+
+    if rank == 0:
+        store.set("unrolled/call", own)
+        answers: list[list[str]] = [[]] * count
+        while any(answer[:1] != [own] for answer in answers[1:]):
+            wait()
+            answers = [said(f"unrolled/answer/{other}") for other in range(count)]
+        store.set("unrolled/all", " ".join([own, *(answer[1] for answer in answers[1:])]))
+        return own
+    while True:
+        call, everyone = said("unrolled/call"), said("unrolled/all")
+        if own in everyone:
+            return everyone[0]
+        if call:
+            store.set(f"unrolled/answer/{rank}", f"{call[0]} {own}")
+        wait()
 
 
 @contextmanager

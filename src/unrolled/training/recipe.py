@@ -24,6 +24,8 @@ BETAS = {"char": (0.9, 0.99), "word": (0.0, 0.999)}
 mean of squares, carries it far in between (Melis et al., arXiv:1707.05589, train without the first mean too)."""
 RATES = {"char": 0.005, "word": 0.0035}
 """Of AdamW for 512 units; the larger a network, the smaller its steps."""
+SAMPLES = 1000
+"""Tokens that stand for a large vocabulary: of 10,000 words, three times as much text is read in the same time."""
 SOME_PASSES = 8.0
 """Passes for which a network is regularised while its speed is measured."""
 
@@ -55,6 +57,7 @@ def filled(settings: Settings) -> Settings:
             learning_rate=training.highest_rate,
             beta1=_first(training.beta1, betas[0]),
             beta2=_first(training.beta2, betas[1]),
+            samples=training.samples or 0,
         ),
     )
 
@@ -72,11 +75,15 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
     rate = training.learning_rate
     if rate is None and training.optimizer == "adamw":
         rate = round(RATES["char" if is_char else "word"] * math.sqrt(512 / max(size, 128)), 4)
+    samples = training.samples
+    if samples is None:
+        samples = 0 if is_char else SAMPLES
+    window = training.window or (64 if is_char else 35)
     return filled(
         replace(
             settings,
             model=replace(model, cell=model.cell or "gru", hidden=size, tied=tied),
-            training=replace(training, learning_rate=rate, window=training.window or (64 if is_char else 35)),
+            training=replace(training, learning_rate=rate, window=window, samples=samples),
             regularization=_regularization(settings.regularization, passes, is_char),
         )
     )

@@ -86,6 +86,11 @@ class TrainingSettings:
     beta2: float | None = option(
         None, "How much adamw's mean of their squares keeps in each step (default: 0.99 for characters, else 0.999)"
     )
+    samples: int | None = option(
+        None,
+        "Tokens drawn at random with which targets are compared, rather than with the whole vocabulary, but for the "
+        "last 15% of the run; 0: none (default: 0, with --minutes 1000 for words and subwords)",
+    )
     weight_decay: float = option(0.01, "Share of the rate by which adamw shrinks weights in each step")
     average: str = option(
         "none", "Use the mean of the weights from the step on when validation stops improving", choices=AVERAGES
@@ -112,9 +117,15 @@ class TrainingSettings:
         ):
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} is {value}: give a number above 0")
-        for name, count in (("batch", self.batch), ("window", self.window), ("threads", self.threads)):
-            if count is not None and count < 1:
-                raise UsageError(f"{name} is {count}: give a whole number of at least 1")
+        for name, count, least in (
+            ("batch", self.batch, 1),
+            ("window", self.window, 1),
+            ("threads", self.threads, 1),
+            ("samples", self.samples, 0),
+            ("warm_up", self.warm_up, 0),
+        ):
+            if count is not None and count < least:
+                raise UsageError(f"{name} is {count}: give a whole number of at least {least}")
         if not 0 <= self.clip < math.inf:
             raise UsageError(f"clip is {self.clip}: give a norm above 0, or 0 to leave gradients as they are")
         if not 0 <= self.clip_value < math.inf:
@@ -124,8 +135,6 @@ class TrainingSettings:
                 raise UsageError(f"{name} is {share}: give a share of at least 0 and below 1")
         if not 0 <= self.weight_decay < math.inf:
             raise UsageError(f"weight_decay is {self.weight_decay}: give a factor of at least 0")
-        if self.warm_up < 0:
-            raise UsageError(f"warm_up is {self.warm_up}: give a number of steps of at least 0")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed is {self.seed}: give a whole number from 0 to 2^63 - 1")
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
