@@ -180,5 +180,7 @@ def test_one_process_exchanges_nothing() -> None:
 def test_an_environment_that_is_none_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(UsageError, match="WORLD_SIZE is 2 without RANK and LOCAL_RANK: start the run by torchrun"):
+    with pytest.raises(
+        UsageError, match="WORLD_SIZE is 2, but RANK and LOCAL_RANK are missing: start the run by torchrun"
+    ):
         joined("cpu").__enter__()
