@@ -22,7 +22,8 @@ from measuring import RESULTS, commit, machine, positive, store
 STEPS = 200
 SHAPES = {
     "characters": "shakespeare.txt --unit char --cell gru --hidden 512 --batch 64 --window 64",
-    "words": "war-and-peace.txt --unit word --vocabulary-size 10000 --cell gru --hidden 256 --tied --batch 32 --window 35",
+    "words": "war-and-peace.txt --unit word --vocabulary-size 10000 --cell gru --hidden 256 --tied --batch 32 "
+    "--window 35",
 }
 WAYS = {"one process, one thread": (1, 1), "one process, two threads": (1, 2), "two processes": (2, 1)}
 BYTES_A_WEIGHT = 4

@@ -6,10 +6,12 @@ depends on a clock, on a signal or on a file is decided by the first process, wh
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -28,6 +30,10 @@ from unrolled.text.batches import Batch
 Value = TypeVar("Value")
 SECONDS_TO_MEET = 300.0
 """Processes that are started together wait so long for one another."""
+SILENCE = timedelta(seconds=50)
+"""A process that takes no part in a step for so long is taken for dead, so that the run ends within a minute."""
+PREPARING = timedelta(days=1)
+"""What the first process may take to read the text and to plan, while the others wait."""
 
 
 class Ranks:
@@ -38,8 +44,15 @@ class Ranks:
         count: of processes.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        rank: int = 0,
+        count: int = 1,
+        device: torch.device | None = None,
+        patient: distributed.ProcessGroup | None = None,
+    ) -> None:
         self.rank, self.count, self.device = rank, count, device or torch.device("cpu")
+        self._patient = patient
         self._wrapped: nn.Module | None = None
 
     @property
@@ -115,7 +128,7 @@ class Ranks:
             except UnrolledError as error:
                 outcome = [("raised", error)]
         with peers_explained():
-            distributed.broadcast_object_list(outcome, src=0, device=self.device)
+            distributed.broadcast_object_list(outcome, src=0, group=self._patient, device=self.device)
         kind, value = outcome[0]
         if kind == "raised":
             if not self.is_first:
@@ -176,9 +189,11 @@ def joined(device: str) -> Iterator[Ranks]:
             store=PrefixStore(start_of_all(store, rank, count), store),
             rank=rank,
             world_size=count,
+            timeout=SILENCE,
         )
+        patient = distributed.new_group(timeout=PREPARING)
     try:
-        yield Ranks(rank, count, own)
+        yield Ranks(rank, count, own, patient)
     finally:
         distributed.destroy_process_group()
 
@@ -225,7 +240,9 @@ def peers_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).partition("\n")[0][:120]
+        if not (isinstance(error, distributed.DistError) or "gloo" in str(error).lower()):
+            raise
+        reason = re.sub(r"\[\S*\] ?", "", str(error)).strip().partition("\n")[0].partition(". ")[0][:120]
         raise TrainingError(
             f"another process of this run has ended or cannot be reached ({reason}): "
             "give --resume to go on from the last checkpoint"
