@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-IS_HEARD = os.environ.get("RANK", "0") == "0"
+IS_HEARD = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 """Of the processes that torchrun starts, the first speaks for all."""
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BEFORE_PROGRESS = 1.0

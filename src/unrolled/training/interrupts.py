@@ -1,5 +1,6 @@
 """Signals that ask a run to stop, turned into a question that the run asks between two steps."""
 
+import os
 import signal
 import threading
 import time
@@ -7,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ONE_WISH = 0.5
-"""Signals within so many seconds are one: torchrun passes a Ctrl-C on to processes that have had it themselves."""
+ONE_WISH, ONE_WISH_TO_SEVERAL = 0.5, 30.0
+"""Signals within so many seconds are one: torchrun passes a Ctrl-C on to processes that have had it themselves, and
+kills them after 30 seconds."""
 
 
 class StopRequest:
@@ -37,9 +39,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def receive(number: int, frame: FrameType | None) -> None:
         if not request():
             request.signal_number, request.made_at = number, time.monotonic()
-        elif time.monotonic() - request.made_at > ONE_WISH:
+        elif time.monotonic() - request.made_at > (ONE_WISH_TO_SEVERAL if several else ONE_WISH):
             raise KeyboardInterrupt
 
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request

@@ -13,7 +13,6 @@ from unrolled.models import LanguageModelNetwork
 from unrolled.nn.recurrent import HiddenState
 from unrolled.training.averaging import Average
 from unrolled.training.building import make_network, make_optimizer, make_schedule
-from unrolled.training.checks import device_of
 from unrolled.training.loop import Limits, Position, Reader, Step, train_steps
 from unrolled.training.ranks import Ranks, joined_states
 from unrolled.training.schedule import Schedule, legs_from_plan
@@ -56,7 +55,7 @@ class Learner:
             UsageError: what the cell or the device cannot have.
         """
         options = settings.training
-        device = device_of(options) if ranks.count == 1 else ranks.device
+        device = ranks.device(options)
         network, generator = make_network(settings, vocabulary_size, device, is_alone=ranks.count == 1)
         if ranks.rank:  # the same weights in all processes, other masks in each
             generator.manual_seed(options.seed + ranks.rank * APART)
@@ -107,7 +106,7 @@ class Learner:
             parts = carried if isinstance(carried, tuple) else (carried,)
             tensors |= {f"state.{index}": _array(part) for index, part in enumerate(parts)}
         for rank, generator in enumerate(ranks.gathered(self.generator.get_state())):
-            tensors[f"generator.{rank}"] = _array(generator)
+            tensors[_generator(rank)] = _array(generator)
         average = self.average
         tensors |= {f"average.mean.{index:04}": _array(mean) for index, mean in enumerate(average.means)}
         tensors["average.losses"], tensors["average.count"] = np.array(average.losses), np.array(average.count)
@@ -128,7 +127,7 @@ class Learner:
             raise ModelDirectoryError(f"training/: does not fit the model beside it ({reason}): train anew") from error
 
     def _restore(self, state: Mapping[str, Any], tensors: Tensors) -> None:
-        groups: dict[str, Tensors] = {"network": {}, "optimizer": {}, "state": {}, "average": {}, "generator": {}}
+        groups: dict[str, Tensors] = {"network": {}, "optimizer": {}, "state": {}, "average": {}}
         for name, array in tensors.items():
             group, _, rest = name.partition(".")
             if group in groups:
@@ -142,11 +141,10 @@ class Learner:
             if array.shape not in {(), shape}:
                 raise ValueError(f"optimizer.{name} has shape {array.shape}, its weight {shape}")
         self.optimizer.load_state_dict({"state": memory, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        generators, rank = groups["generator"], self.ranks.rank
-        if len(generators) == self.ranks.count:
-            self.generator.set_state(torch.from_numpy(np.array(generators[str(rank)])))
+        if sum(name.startswith("generator") for name in tensors) == self.ranks.count:
+            self.generator.set_state(torch.from_numpy(np.array(tensors[_generator(self.ranks.rank)])))
         else:  # another number of processes: other masks
-            self.generator.manual_seed(state["steps"] + (rank + 1) * APART)
+            self.generator.manual_seed(self.generator.initial_seed() + state["steps"] + 1)
         means = {name: array for name, array in groups["average"].items() if name.startswith("mean.")}
         if [array.shape for _, array in sorted(means.items())] not in [[], [p.shape for p in self.average.parameters]]:
             raise ValueError("average.mean has other shapes than the weights")
@@ -168,6 +166,10 @@ def _on_cpu(state: HiddenState | None) -> HiddenState | None:
     if state is None or isinstance(state, torch.Tensor):
         return state if state is None else state.cpu()
     return tuple(part.cpu() for part in state)
+
+
+def _generator(rank: int) -> str:
+    return f"generator.{rank}" if rank else "generator"
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:

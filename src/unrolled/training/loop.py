@@ -98,7 +98,7 @@ class Step:
 SMALLEST_WEIGHTS = 1e-30
 """What the norm of weights that are all zero is taken for."""
 PRECISE_SHARE = 0.15
-"""In this last share of a run the whole vocabulary is looked at in each step."""
+"""In this last share of the rate's fall the whole vocabulary is looked at in each step."""
 MEASURED_STEPS = 20
 """The size of the update is measured once in so many steps: it takes a copy of the weights."""
 
@@ -143,8 +143,8 @@ def train_step(
     if ranks.count > 1:  # the mean over processes is to be the mean over tokens
         objective = objective * (share * ranks.count)
     objective.backward()  # type: ignore[no-untyped-call]
-    (value,) = ranks.sums(share * loss.item()) if ranks.count > 1 else (loss.item(),)
     norm, tokens = gradient_norm(optimizer), batch.tokens
+    value, norm = ranks.sums(share * loss.item(), norm if ranks.is_first else 0.0)  # one norm, to the last bit
     if not (math.isfinite(value) and math.isfinite(norm)):
         raise DivergenceError(
             f"the loss is {value} and its gradient has norm {norm}: give a lower --learning-rate or a smaller --clip"

@@ -26,12 +26,15 @@ from unrolled.models import LanguageModelNetwork
 from unrolled.models.language_model import Objective
 from unrolled.nn.recurrent import HiddenState
 from unrolled.text.batches import Batch
+from unrolled.training.checks import device_of
+from unrolled.training.settings import TrainingSettings
 
 Value = TypeVar("Value")
 SECONDS_TO_MEET = 300.0
 """Processes that are started together wait so long for one another."""
 SILENCE = timedelta(seconds=50)
 """A process that takes no part in a step for so long is taken for dead, so that the run ends within a minute."""
+BEGUN = "unrolled/begun"
 PREPARING = timedelta(days=1)
 """What the first process may take to read the text and to plan, while the others wait."""
 
@@ -48,11 +51,11 @@ class Ranks:
         self,
         rank: int = 0,
         count: int = 1,
-        device: torch.device | None = None,
+        store: Store | None = None,
         patient: distributed.ProcessGroup | None = None,
     ) -> None:
-        self.rank, self.count, self.device = rank, count, device or torch.device("cpu")
-        self._patient = patient
+        self.rank, self.count = rank, count
+        self._store, self._patient = store, patient
         self._wrapped: nn.Module | None = None
 
     @property
@@ -64,6 +67,23 @@ class Ranks:
         """Threads for each process of a host, so that together they use it whole."""
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
         return max(1, len(os.sched_getaffinity(0)) // here)
+
+    def device(self, options: TrainingSettings) -> torch.device:
+        """Where this process trains: of the GPUs of a host each process takes its own.
+
+        Raises:
+            UsageError: it cannot be used here, or there is no GPU for each process.
+        """
+        device = device_of(options)
+        if self.count == 1 or device.type == "cpu":
+            return device
+        here, local = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
+        if options.device != "cuda":
+            raise UsageError(f'--device is "{options.device}": several processes train on cpu or cuda, each on a GPU')
+        if here > torch.cuda.device_count():
+            raise UsageError(f"{here} processes of this host share {torch.cuda.device_count()} GPUs: start fewer")
+        torch.cuda.set_device(local)
+        return torch.device("cuda", local)
 
     def columns(self, size: int) -> slice:
         """The columns of a batch of this size that this process takes; those of all processes are about as many."""
@@ -98,12 +118,16 @@ class Ranks:
         return mine[0] if isinstance(state, Tensor) else mine
 
     def objective(self, network: LanguageModelNetwork) -> Callable[..., Objective]:
-        """`network.objective`, with gradients that are averaged over the processes."""
+        """`network.objective`, with gradients that are averaged over the processes, on GPUs by NCCL."""
         if self.count == 1:
             return network.objective
         if self._wrapped is None:
-            on_gpu = [self.device] if self.device.type == "cuda" else None
-            self._wrapped = nn.parallel.DistributedDataParallel(_Objective(network), device_ids=on_gpu)
+            device = network.embedding.weight.device
+            on_gpu = device.type == "cuda"
+            group = distributed.new_group(backend="nccl", timeout=SILENCE) if on_gpu else None
+            self._wrapped = nn.parallel.DistributedDataParallel(
+                _Objective(network), device_ids=[device] if on_gpu else None, process_group=group
+            )
         wrapped = self._wrapped
         return lambda *arguments, **options: Objective(*wrapped(*arguments, **options))
 
@@ -111,7 +135,7 @@ class Ranks:
         """Sums over the processes; their bits are the same in all of them."""
         if self.count == 1:
             return list(numbers)
-        total = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        total = torch.tensor(numbers, dtype=torch.float64)
         with peers_explained():
             distributed.all_reduce(total)
         sums: list[float] = total.tolist()
@@ -128,7 +152,7 @@ class Ranks:
             except UnrolledError as error:
                 outcome = [("raised", error)]
         with peers_explained():
-            distributed.broadcast_object_list(outcome, src=0, group=self._patient, device=self.device)
+            distributed.broadcast_object_list(outcome, src=0, group=self._patient)
         kind, value = outcome[0]
         if kind == "raised":
             if not self.is_first:
@@ -136,6 +160,41 @@ class Ranks:
             raise value
         made: Value = value
         return made
+
+    def wait(self) -> None:
+        """Until the first process has come here too: what it does before may take longer than a step."""
+        self.from_first(lambda: None)
+
+    def agree(self, own: str, error: UnrolledError | None = None) -> None:
+        """Wait until all have come here, and see to it that all have read the same and none has failed.
+
+        Raises:
+            UnrolledError: the error of one of them, or what they have differs.
+        """
+        if self.count == 1:
+            if error is not None:
+                raise error
+            return
+        found: list[Any] = [None] * self.count
+        with peers_explained():
+            distributed.all_gather_object(found, (own, error), group=self._patient)
+        for rank, (_, failure) in enumerate(found):
+            if failure is not None:
+                failure.is_told = rank != self.rank
+                raise failure
+        for rank, (theirs, _) in enumerate(found):
+            if theirs != found[0][0]:
+                raise UsageError(f"process {rank} reads another text than the first: give all of them the same files")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an earlier start of the same run, by the same torchrun, has left a checkpoint."""
+        return self._store is not None and bool(self._store.check([BEGUN]))
+
+    def begin(self) -> None:
+        """From here on there is a checkpoint, to go on from if torchrun starts the processes anew."""
+        if self.is_first and self._store is not None:
+            self._store.set(BEGUN, "yes")
 
     def gathered(self, value: Value) -> list[Value]:
         """The values of all processes, in the first; nothing elsewhere."""
@@ -159,11 +218,8 @@ class _Objective(nn.Module):
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Ranks]:
-    """The processes of this run, together until the end.
-
-    Args:
-        device: as torch names it; of several GPUs each process of a host takes its own.
+def joined() -> Iterator[Ranks]:
+    """The processes of this run, together until the end; what they say to each other goes by gloo.
 
     Raises:
         UsageError: torchrun's environment is incomplete.
@@ -174,18 +230,15 @@ def joined(device: str) -> Iterator[Ranks]:
         yield Ranks()
         return
     try:
-        rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+        rank, _ = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     except (KeyError, ValueError) as error:
         raise UsageError(
             f"WORLD_SIZE is {count}, but RANK and LOCAL_RANK are missing: start the run by torchrun"
         ) from error
-    own = torch.device(f"cuda:{local}" if device == "cuda" else device)
-    if own.type == "cuda":
-        torch.cuda.set_device(own)
     with peers_explained():
         store, _, _ = next(rendezvous("env://"))
         distributed.init_process_group(
-            "nccl" if own.type == "cuda" else "gloo",
+            "gloo",
             store=PrefixStore(start_of_all(store, rank, count), store),
             rank=rank,
             world_size=count,
@@ -193,7 +246,7 @@ def joined(device: str) -> Iterator[Ranks]:
         )
         patient = distributed.new_group(timeout=PREPARING)
     try:
-        yield Ranks(rank, count, own, patient)
+        yield Ranks(rank, count, store, patient)
     finally:
         distributed.destroy_process_group()
 
@@ -245,13 +298,8 @@ def peers_explained() -> Iterator[None]:
         reason = re.sub(r"\[\S*\] ?", "", str(error)).strip().partition("\n")[0].partition(". ")[0][:120]
         raise TrainingError(
             f"another process of this run has ended or cannot be reached ({reason}): "
-            "give --resume to go on from the last checkpoint"
+            "--resume goes on from the last checkpoint, if there is one"
         ) from error
-
-
-def has_restarted() -> bool:
-    """Whether torchrun has started this run again after one of its processes had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def joined_states(states: Sequence[HiddenState | None]) -> HiddenState | None:

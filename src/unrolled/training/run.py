@@ -14,11 +14,12 @@ import torch
 
 from unrolled import engines, metrics, model_directory
 from unrolled.errors import DivergenceError, TrainingError, UnrolledError, UsageError
+from unrolled.text.batches import StreamReader
 from unrolled.text.corpus import STANDARD_INPUT
 from unrolled.training import resuming
 from unrolled.training.background import in_background
 from unrolled.training.building import describe
-from unrolled.training.checks import check_directory, device_of
+from unrolled.training.checks import check_directory
 from unrolled.training.data import Report, TrainingData, prepare
 from unrolled.training.events import (
     DataRead,
@@ -37,7 +38,7 @@ from unrolled.training.loop import Step, mean_loss
 from unrolled.training.meter import Meter
 from unrolled.training.output import Output
 from unrolled.training.planning import make_plan
-from unrolled.training.ranks import Ranks, has_restarted, joined, peers_explained
+from unrolled.training.ranks import Ranks, joined, peers_explained
 from unrolled.training.recipe import filled
 from unrolled.training.schedule import Leg, Pacer
 from unrolled.training.settings import Settings
@@ -69,18 +70,23 @@ def run(
     """
     started = time.perf_counter() if started is None else started
     with ExitStack() as held:
-        ranks = held.enter_context(joined(settings.training.device))
+        ranks = held.enter_context(joined())
 
-        def opened() -> resuming.Saved | None:
+        def opened() -> resuming.Saved | Finished | None:
             if out is None:
                 return None
             held.enter_context(model_directory.locked(out))
-            goes_on = resume or (has_restarted() and resuming.can_resume(out))
+            if ranks.has_begun and (end := resuming.finished(out)) is not None:
+                return end
+            goes_on = resume or ranks.has_begun
             check_directory(out, resume=goes_on, overwrite=overwrite and not goes_on)
             return resuming.load(out, settings) if goes_on else None
 
         saved = ranks.from_first(opened)
-        yield from _run(sources, out, settings, saved, started, should_stop, ranks)
+        if isinstance(saved, Finished):  # and one of the processes died after that
+            yield saved
+        else:
+            yield from _run(sources, out, settings, saved, started, should_stop, ranks)
 
 
 def _run(
@@ -94,12 +100,12 @@ def _run(
 ) -> Iterator[Event]:
     settings = settings if saved is None else saved.settings
     torch.set_num_threads(settings.training.threads or ranks.threads())
-    device_of(settings.training)
+    ranks.device(settings.training)
     data = yield from _data(sources, settings, saved, ranks)
     yield DataRead(data.report, data.notes(), data.uniform, data.unigram)
     if saved is None and (out is None or settings.training.minutes is not None):
         open_ = settings
-        plan = ranks.from_first(lambda: make_plan(open_, data, started=started, finishing=SECONDS_TO_FINISH))
+        plan = ranks.from_first(lambda: make_plan(open_, data, ranks, started=started, finishing=SECONDS_TO_FINISH))
         yield Planned(plan)
         settings = plan.settings
     if out is None:
@@ -114,7 +120,11 @@ def _run(
 def _data(
     sources: Sequence[str | Path], settings: Settings, saved: resuming.Saved | None, ranks: Ranks
 ) -> Generator[Reading, None, TrainingData]:
-    """The text, read by the first process before the others, which then find in the cache what it has kept there."""
+    """The text, read by the first process before the others, which then find in the cache what it has kept there.
+
+    Raises:
+        UnrolledError: one of them could not read it, or they read different texts.
+    """
 
     def read(report: Report) -> TrainingData:
         return prepare(sources, settings.text, report) if saved is None else saved.data(sources, report)
@@ -123,19 +133,17 @@ def _data(
         return (yield from in_background(read))
     if STANDARD_INPUT in map(str, sources):
         raise UsageError("standard input (-) can be read by one process only: give several of them a file")
-    error: UnrolledError | None = None
-    if ranks.is_first:
-        try:
-            data = yield from in_background(read)
-        except UnrolledError as raised:
-            error = raised
-    ranks.from_first(lambda: _raise(error))
-    return data if ranks.is_first else (yield from in_background(read))
-
-
-def _raise(error: UnrolledError | None) -> None:
-    if error is not None:
-        raise error
+    data, error = None, None
+    for turn in ("first", "others"):
+        if ranks.is_first == (turn == "first"):
+            try:
+                data = yield from in_background(read)
+            except UnrolledError as raised:
+                error = raised
+        ranks.agree("", error)
+    assert data is not None
+    ranks.agree(data.fingerprint())
+    return data
 
 
 class _Run:
@@ -154,6 +162,11 @@ class _Run:
         options = settings.training
         self.settings, self.data = settings, data
         self.training, self.validation = data.training_reader(options), data.validation_reader(options)
+        if isinstance(self.training, StreamReader) and self.training.batch_size < ranks.count:
+            raise UsageError(
+                f"the batch has {self.training.batch_size} streams for {ranks.count} processes: give a larger --batch, "
+                "a longer text, or fewer processes"
+            )
         self.learner = Learner.make(settings, data.tokenizer.vocabulary_size, len(self.training), ranks)
         self.ranks = ranks
         self.shape = self.learner.network.shape
@@ -201,7 +214,8 @@ class _Run:
         """Train to the end, or until asked to stop; where training breaks off, what did best so far is saved."""
         try:
             if self.is_new:
-                self.output.checkpoint(self.learner)
+                self._checkpoint()
+            self.ranks.begin()
             while True:
                 try:
                     with nullcontext() if self.ranks.count == 1 else peers_explained():
@@ -232,11 +246,15 @@ class _Run:
                 yield self._stop()
                 return
             if checkpoint_is_due:
-                self.output.checkpoint(self.learner)
+                self._checkpoint()
                 self.meter.skip()
         if validated_at != self.steps:
             yield self._validate()
         yield self._finish()
+
+    def _checkpoint(self) -> None:
+        self.output.checkpoint(self.learner)
+        self.ranks.wait()
 
     def _agreed(self, stops: bool, checkpoint_is_due: bool) -> tuple[bool, bool]:
         """Whether to stop and to write a checkpoint, the same in all processes, as is the plan from here on.
@@ -265,7 +283,7 @@ class _Run:
         rate = SLOWER * learner.schedule.highest
         learner.restore(*found)
         learner.schedule.highest = rate
-        output.checkpoint(learner)
+        self._checkpoint()
         output.log(
             {"step": step, "passes": step / len(self.training), "went_back_to": self.steps, "highest_rate": rate}
         )
@@ -317,18 +335,19 @@ class _Run:
         if improved:
             self.output.keep(tensors, loss)
             self.output.save_if_due(steps)
+        self.ranks.wait()
         self.meter.skip()
         return result
 
     def _stop(self) -> Stopped:
-        self.output.checkpoint(self.learner)
+        self._checkpoint()
         self.output.draw(self._title())
         return Stopped(self.output.folder, self.steps, "--resume")
 
     def _finish(self) -> Finished:
         output, steps, schedule = self.output, self.steps, self.learner.schedule
         went_back = schedule.highest != self.settings.training.highest_rate
-        repeat = "" if went_back else output.repeat(schedule.plan())
+        repeat = "" if went_back or self.ranks.count > 1 else output.repeat(schedule.plan())
         output.save(steps, repeat=repeat)
         output.draw(self._title())
         self.ranks.from_first(
