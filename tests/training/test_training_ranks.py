@@ -1,24 +1,29 @@
 """Several processes under torchrun are one run: the same losses and files; one that dies ends it, and it goes on."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import distributed
+from torch._C._distributed_c10d import HashStore
 
 from unrolled import model_directory
-from unrolled.errors import UsageError
+from unrolled.cli.app import main
+from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.text.batches import Batch
 from unrolled.training.events import Stopped
-from unrolled.training.ranks import Ranks, joined, joined_states
+from unrolled.training.ranks import Ranks, joined, joined_states, start_of_all
 from unrolled.training.run import run
 
 from .runs import DEFAULTS, config_of, log_of
@@ -28,12 +33,29 @@ SMALL = (
     *("--min-count", "2", "--cell", "gru", "--hidden", "8", "--layers", "2", "--batch", "7", "--window", "16"),
     *("--learning-rate", "0.02", "--threads", "1"),
 )
+OFTEN = ("--checkpoint-every", "0.001")
 SECONDS = 60.0
+
+
+RUNNING: list["subprocess.Popen[str]"] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    yield
+    for process in RUNNING:
+        for number in (*workers_of(process).values(), process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        process.communicate(timeout=SECONDS)
+    RUNNING.clear()
 
 
 def start(*words: object, torchrun: tuple[str, ...] = (), **options: Any) -> "subprocess.Popen[str]":
     command = [*TORCHRUN, *torchrun, "-m", "unrolled", "train", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    RUNNING.append(process)
+    return process
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
@@ -58,6 +80,15 @@ def workers_of(process: "subprocess.Popen[str]") -> dict[int, int]:
     return found
 
 
+def checkpoint_of(out: Path) -> int:
+    """Steps of the last checkpoint; -1 where there is none, or another is just being put in its place."""
+    try:
+        found = model_directory.load_training(out)
+    except ModelDirectoryError:
+        return -1
+    return -1 if found is None else int(found[0]["steps"])
+
+
 def wait_until(condition: Any, seconds: float = SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -75,9 +106,8 @@ def trained(log: list[dict[str, Any]]) -> dict[tuple[int, int], float]:
 @pytest.mark.parametrize("read", ["stream", "sentences"])
 def test_two_processes_come_to_the_losses_of_one(read: str, corpus: Path, tmp_path: Path) -> None:
     words = (corpus, *SMALL, "--epochs", "2.5", "--read", read)
-    one = [sys.executable, "-m", "unrolled", "train", *map(str, words), "--out", str(tmp_path / "one")]
-    subprocess.run(one, check=True, capture_output=True)
     process = start(*words, "--out", tmp_path / "two")
+    assert main(["train", *map(str, words), "--out", str(tmp_path / "one")]) == 0
     said = finish(process)
     assert process.returncode == 0, said
     assert len(re.findall(r"^finished ", said, re.MULTILINE)) == 1, "one speaks for all"
@@ -95,14 +125,13 @@ def test_two_processes_come_to_the_losses_of_one(read: str, corpus: Path, tmp_pa
         np.testing.assert_allclose(weights[1][name], array, atol=1e-4)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_process_that_is_killed_ends_the_run_and_another_number_goes_on(
     rank: int, corpus: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
-    process = start(corpus, *SMALL, "--epochs", "400", "--checkpoint-every", "0.001", "--out", out)
-    wait_until(lambda: (out / "training" / "manifest.json").exists() and len(workers_of(process)) == 2)
-    wait_until(lambda: json.loads((out / "training" / "state.json").read_text() or "{}").get("steps", 0) > 3)
+    process = start(corpus, *SMALL, "--epochs", "400", *OFTEN, "--out", out)
+    wait_until(lambda: checkpoint_of(out) > 3)
     began = time.monotonic()
     os.kill(workers_of(process)[rank], signal.SIGKILL)
     said = finish(process)
@@ -120,11 +149,8 @@ def test_a_process_that_is_killed_ends_the_run_and_another_number_goes_on(
 
 def test_torchrun_goes_on_by_itself(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    process = start(
-        *(corpus, *SMALL, "--epochs", "60", "--checkpoint-every", "0.001", "--out", out), torchrun=("--max-restarts=1",)
-    )
-    wait_until(lambda: (out / "training" / "manifest.json").exists() and len(workers_of(process)) == 2)
-    time.sleep(0.5)
+    process = start(*(corpus, *SMALL, "--epochs", "15", *OFTEN, "--out", out), torchrun=("--max-restarts=1",))
+    wait_until(lambda: checkpoint_of(out) > 3)
     os.kill(workers_of(process)[1], signal.SIGKILL)
     said = finish(process)
     assert process.returncode == 0, said
@@ -132,17 +158,22 @@ def test_torchrun_goes_on_by_itself(corpus: Path, tmp_path: Path) -> None:
     assert config_of(out)["training"]["results"]["finished"] is True
 
 
+@pytest.mark.slow
 def test_signals_stop_and_save(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    process = start(*(corpus, *SMALL, "--epochs", "4000", "--out", out))
-    wait_until(lambda: (out / "training" / "manifest.json").exists() and len(workers_of(process)) == 2)
-    time.sleep(0.5)
+    process = start(*(corpus, *SMALL, "--epochs", "4000", *OFTEN, "--out", out))
+    wait_until(lambda: checkpoint_of(out) > 3)
     process.send_signal(signal.SIGTERM)
     said = finish(process)
+    steps = checkpoint_of(out)
     assert re.search(r"^stopped     after [\d,]+ steps; .* can be used as it is$", said, re.MULTILINE), said
-    found = model_directory.load_training(out)
-    assert found is not None
-    assert found[0]["steps"] > 0
+    assert process.returncode != 0
+    assert checkpoint_of(out) > 3
+    again = start("--out", out, "--resume", *OFTEN, torchrun=("--nproc-per-node=3",))  # with more processes than before
+    wait_until(lambda: checkpoint_of(out) > steps + 3)
+    again.send_signal(signal.SIGINT)
+    said = finish(again)
+    assert re.search(r"^resuming    after [\d,]+ steps$", said, re.MULTILINE), said
 
 
 # What each takes
@@ -184,3 +215,35 @@ def test_an_environment_that_is_none_of_torchrun_is_refused(monkeypatch: pytest.
         UsageError, match="WORLD_SIZE is 2, but RANK and LOCAL_RANK are missing: start the run by torchrun"
     ):
         joined().__enter__()
+
+
+def test_fewer_streams_than_processes_are_refused(corpus: Path, tmp_path: Path) -> None:
+    process = start(corpus, *SMALL, "--batch", "1", "--epochs", "1", "--out", tmp_path / "model")
+    said = finish(process)
+    assert process.returncode != 0
+    assert said.count("the batch has 1 streams for 2 processes: give a larger --batch") == 2
+
+
+def test_names_of_a_start_differ_and_all_have_them() -> None:
+    store = HashStore()
+    names = []
+    for _ in range(2):
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(lambda rank: start_of_all(store, rank, 3), (2, 1, 0)))
+        assert len(set(found)) == 1
+        names.append(found[0])
+    assert names[0] != names[1]
+
+
+def test_what_one_has_read_the_others_must_have_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        distributed, "all_gather_object", lambda found, own, group: found.__setitem__(slice(None), [("a", None), own])
+    )
+    Ranks(1, 2).agree("a")
+    with pytest.raises(UsageError, match="process 1 reads another text than the first"):
+        Ranks(1, 2).agree("b")
+    failure = UsageError("unreadable")
+    with pytest.raises(UsageError, match="unreadable"):
+        Ranks(1, 2).agree("", failure)
+    with pytest.raises(UsageError, match="unreadable"):
+        Ranks().agree("", failure)
