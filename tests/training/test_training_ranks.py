@@ -19,7 +19,7 @@ from torch import distributed
 from torch._C._distributed_c10d import HashStore
 
 from unrolled import model_directory
-from unrolled.cli.app import run
+from unrolled.cli import app
 from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.text.batches import Batch
 from unrolled.training.events import Stopped
@@ -107,7 +107,7 @@ def trained(log: list[dict[str, Any]]) -> dict[tuple[int, int], float]:
 def test_two_processes_come_to_the_losses_of_one(read: str, corpus: Path, tmp_path: Path) -> None:
     words = (corpus, *SMALL, "--epochs", "2.5", "--read", read)
     process = start(*words, "--out", tmp_path / "two")
-    assert run(["train", *map(str, words), "--out", str(tmp_path / "one")]) == 0
+    assert app.run(["train", *map(str, words), "--out", str(tmp_path / "one")]) == 0
     said = finish(process)
     assert process.returncode == 0, said
     assert len(re.findall(r"^finished ", said, re.MULTILINE)) == 1, "one speaks for all"
