@@ -9,6 +9,8 @@ class UnrolledError(Exception):
     """Root of the tree; catch this to catch everything that Unrolled raises on purpose."""
 
     exit_status = 1
+    is_told = False
+    """Whether another process of the run has said it already."""
 
 
 class UsageError(UnrolledError):

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,18 @@ def test_a_signal_stops_and_saves_and_a_second_call_goes_on(
     assert weights_of(tmp_path / "model") == weights_of(tmp_path / "undisturbed")
 
 
-def test_a_second_signal_interrupts_at_once() -> None:
+def test_a_second_signal_interrupts_at_once_unless_it_is_the_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with stop_on_signals() as request:
         assert not request()
         os.kill(os.getpid(), signal.SIGTERM)
         assert request()
         assert request.signal_number == signal.SIGTERM
+        now[0] += 0.4
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.signal_number == signal.SIGTERM
+        now[0] += 0.2
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -112,7 +112,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, _AnyProblem):
         return _failed(error.format_message(), error.exit_code)
     if isinstance(error, UnrolledError):
-        return _failed(str(error), error.exit_status)
+        return error.exit_status if error.is_told else _failed(str(error), error.exit_status)
     if isinstance(error, OSError):
         where = error.filename or "input or output"
         return _failed(f"{where}: {error.strerror or error}: check the path and the disk", 1)

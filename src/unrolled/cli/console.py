@@ -1,6 +1,7 @@
 """Progress on standard error: a bar on a terminal, plain lines elsewhere; results alone go to standard output."""
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -9,13 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+IS_HEARD = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+"""Of the processes that torchrun starts, the first speaks for all."""
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BEFORE_PROGRESS = 1.0
 
 
 def say(message: str) -> None:
     """One line to standard error, for the person."""
-    print(message, file=sys.stderr, flush=True)
+    if IS_HEARD:
+        print(message, file=sys.stderr, flush=True)
 
 
 def program() -> str:
@@ -30,7 +34,8 @@ def program() -> str:
 
 def print_json(record: dict[str, Any]) -> None:
     """One JSON object as a line on standard output."""
-    print(json.dumps(record, ensure_ascii=False, allow_nan=True), flush=True)
+    if IS_HEARD:
+        print(json.dumps(record, ensure_ascii=False, allow_nan=True), flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -75,7 +80,7 @@ class ProgressBar:
         """Show the share done, from 0 to 1, or None where nobody knows, and a text beside it."""
         text = text if share is None else f"{share:4.0%}  {text}"
         now = time.perf_counter()
-        if now - self._began < SECONDS_BEFORE_PROGRESS:
+        if not IS_HEARD or now - self._began < SECONDS_BEFORE_PROGRESS:
             return
         if self._on_terminal:
             if self._bar is None or now - self._shown > 0.1:

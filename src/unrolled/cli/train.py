@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unrolled.cli import STARTED
-from unrolled.cli.console import duration, print_json, program, say
+from unrolled.cli.console import IS_HEARD, duration, print_json, program, say
 from unrolled.cli.options import with_settings
 from unrolled.cli.watching import Watcher
 from unrolled.errors import UsageError
@@ -70,7 +70,7 @@ def print_plan(sources: list[str], settings: Settings, *, as_json: bool = False)
             watch(event)
         elif as_json:
             print_json(event.plan.as_dict())
-        else:
+        elif IS_HEARD:
             print("\n".join(event.plan.lines()))
 
 

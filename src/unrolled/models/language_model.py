@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unrolled import cells, engines
 from unrolled.engines import autograd
-from unrolled.engines.checks import expect
+from unrolled.engines.checks import check_tokens, expect
 from unrolled.errors import UsageError
 from unrolled.nn import Dropout, Recurrent, Regularization, sampling
 from unrolled.nn.dropout import dropped_rows
@@ -223,10 +223,11 @@ class LanguageModelNetwork(nn.Module):
         engine = engines.choose(self.engine, self.recurrent.cell, rows)
         weight: Tensor = self.output.weight
         bias: Tensor = self.output.bias
+        check_tokens("targets", wanted, tuple(wanted.shape), self.shape.vocabulary_size)
         if sampling.saves(self.shape.vocabulary_size, samples, len(wanted)):
             sample = sampling.draw(wanted, self.shape.vocabulary_size, samples, self._generator)
             weight, wanted = weight.index_select(0, sample.tokens), sample.targets
-            bias = bias.index_select(0, sample.tokens) - sample.log_chances
+            bias = bias.index_select(0, sample.tokens) - sample.log_chances.to(bias.dtype)
         return autograd.linear_cross_entropy(engine, rows, weight, bias, wanted)
 
     def parameter_count(self) -> int:

@@ -3,7 +3,7 @@
 What the whole layer costs in a step grows with the vocabulary; most of its tokens teach a batch next to nothing.
 
 Sources: Bengio and Senecal 2008 (IEEE Transactions on Neural Networks 19); Jean et al., arXiv:1412.2007. The tokens are
-drawn as often as Zipf's law says, since vocabularies begin with what is frequent.
+drawn as often as Zipf's law says, for vocabularies that begin with what is frequent, as those of words do.
 """
 
 import math
@@ -36,8 +36,8 @@ def draw(targets: Tensor, vocabulary_size: int, count: int, generator: torch.Gen
     """The targets and `count` tokens drawn with replacement, token k with a chance of log((k+2)/(k+1)) / log(V+1).
 
     With scores less the logarithms of the chances, a softmax over the sample says which of its tokens is the target:
-    who learns that comes to the scores of the whole vocabulary, at smaller losses. All targets of the
-    batch serve each of them, and count as if they had been drawn.
+    who learns that comes close to the scores of the whole vocabulary, at smaller losses. All targets of the batch serve
+    each of them, and count as if they had been drawn, which is as near as words come to Zipf's law.
 
     Args:
         targets: token ids, (N,).

@@ -26,7 +26,7 @@ def describe(shape: LanguageModelShape) -> str:
 
 
 def make_network(
-    settings: Settings, vocabulary_size: int, device: torch.device
+    settings: Settings, vocabulary_size: int, device: torch.device, *, is_alone: bool = True
 ) -> tuple[LanguageModelNetwork, torch.Generator]:
     """The network on its device, and the generator that all of its randomness comes from.
 
@@ -43,7 +43,7 @@ def make_network(
         forget_bias=model.forget_bias,
         engine=options.engine,
         # to find the rows that occur would stall a GPU
-        sparse_gradients=device.type == "cpu" and optimizers.takes_sparse_gradients(options.optimizer),
+        sparse_gradients=is_alone and device.type == "cpu" and optimizers.takes_sparse_gradients(options.optimizer),
         generator=generator,
     )
     if device.type != "cpu":

@@ -58,6 +58,12 @@ class TrainingData:
     uniform: float
     unigram: float
 
+    def fingerprint(self) -> str:
+        """The same for the same text, cut into the same parts and tokens."""
+        parts = [f"{part.name} {part.sha256} {part.start} {part.end}" for part in self.parts.values()]
+        counts = [f"{name} {len(ids)}" for name, ids in self.ids.items()]
+        return " ".join([*parts, *counts, str(self.tokenizer.vocabulary_size)])
+
     def notes(self) -> tuple[str, ...]:
         """One line for each setting that had better be adapted to the text, and for what is left out."""
         train, validation = self.report.parts["train"], self.report.parts["validation"]

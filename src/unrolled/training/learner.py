@@ -10,14 +10,17 @@ import torch
 
 from unrolled.errors import ModelDirectoryError
 from unrolled.models import LanguageModelNetwork
+from unrolled.nn.recurrent import HiddenState
 from unrolled.training.averaging import Average
 from unrolled.training.building import make_network, make_optimizer, make_schedule
-from unrolled.training.checks import device_of
 from unrolled.training.loop import Limits, Position, Reader, Step, train_steps
+from unrolled.training.ranks import Ranks, joined_states
 from unrolled.training.schedule import Schedule, legs_from_plan
 from unrolled.training.settings import Settings
 
 Tensors = dict[str, npt.NDArray[Any]]
+APART = 1_000_003
+"""How far the seeds of two processes lie apart."""
 
 
 @dataclass
@@ -29,7 +32,8 @@ class Learner:
         generator: source of the network's randomness.
         average: the mean of the weights, if wanted.
         samples: tokens that stand for the vocabulary; 0: all do.
-        position: where the run is.
+        ranks: the processes that learn together.
+        position: where the run is, with this process's part of the carried state.
     """
 
     network: LanguageModelNetwork
@@ -40,18 +44,21 @@ class Learner:
     limits: Limits
     device: torch.device
     samples: int
+    ranks: Ranks
     position: Position
 
     @classmethod
-    def make(cls, settings: Settings, vocabulary_size: int, steps_a_pass: int) -> "Learner":
+    def make(cls, settings: Settings, vocabulary_size: int, steps_a_pass: int, ranks: Ranks) -> "Learner":
         """One that has learnt nothing yet, from settings without an open choice.
 
         Raises:
             UsageError: what the cell or the device cannot have.
         """
         options = settings.training
-        device = device_of(options)
-        network, generator = make_network(settings, vocabulary_size, device)
+        device = ranks.device(options)
+        network, generator = make_network(settings, vocabulary_size, device, is_alone=ranks.count == 1)
+        if ranks.rank:  # the same weights in all processes, other masks in each
+            generator.manual_seed(options.seed + ranks.rank * APART)
         return cls(
             network,
             make_optimizer(options, network),
@@ -61,6 +68,7 @@ class Learner:
             Limits(options.clip, options.clip_value),
             device,
             options.samples or 0,
+            ranks,
             Position(),
         )
 
@@ -79,23 +87,26 @@ class Learner:
             limits=self.limits,
             device=self.device,
             samples=self.samples,
+            ranks=self.ranks,
         )
         for step in steps:
             self.average.stepped()
             yield step
 
     def capture(self) -> tuple[dict[str, Any], Tensors]:
-        """All that the next step depends on: plain data, and arrays by name."""
+        """All that the next step depends on: plain data, and arrays by name; complete in the first process alone."""
         tensors = {f"network.{name}": array for name, array in self.network.tensors().items()}
         for index, memory in self.optimizer.state_dict()["state"].items():
             for name, value in memory.items():
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = _array(torch.as_tensor(value))
-        carried = self.position.state
+        ranks = self.ranks
+        carried = joined_states(ranks.gathered(_on_cpu(self.position.state)))
         if carried is not None:
             parts = carried if isinstance(carried, tuple) else (carried,)
             tensors |= {f"state.{index}": _array(part) for index, part in enumerate(parts)}
-        tensors["generator"] = _array(self.generator.get_state())
+        for rank, generator in enumerate(ranks.gathered(self.generator.get_state())):
+            tensors[_generator(rank)] = _array(generator)
         average = self.average
         tensors |= {f"average.mean.{index:04}": _array(mean) for index, mean in enumerate(average.means)}
         tensors["average.losses"], tensors["average.count"] = np.array(average.losses), np.array(average.count)
@@ -130,7 +141,10 @@ class Learner:
             if array.shape not in {(), shape}:
                 raise ValueError(f"optimizer.{name} has shape {array.shape}, its weight {shape}")
         self.optimizer.load_state_dict({"state": memory, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.generator.set_state(torch.from_numpy(np.array(tensors["generator"])))
+        if sum(name.startswith("generator") for name in tensors) == self.ranks.count:
+            self.generator.set_state(torch.from_numpy(np.array(tensors[_generator(self.ranks.rank)])))
+        else:  # another number of processes: other masks
+            self.generator.manual_seed(self.generator.initial_seed() + state["steps"] + 1)
         means = {name: array for name, array in groups["average"].items() if name.startswith("mean.")}
         if [array.shape for _, array in sorted(means.items())] not in [[], [p.shape for p in self.average.parameters]]:
             raise ValueError("average.mean has other shapes than the weights")
@@ -139,12 +153,23 @@ class Learner:
         self.average.count = int(groups["average"]["count"])
         parts = tuple(self._tensor(array) for _, array in sorted(groups["state"].items()))
         self.position.steps = state["steps"]
-        self.position.state = None if not parts else parts if len(parts) > 1 else parts[0]
+        whole = None if not parts else parts if len(parts) > 1 else parts[0]
+        self.position.state = self.ranks.part_of_state(whole)
         self.schedule.highest = state["highest_rate"]
         self.schedule.legs = legs_from_plan(state["plan"]) if state["plan"] else []
 
     def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.array(array)).to(self.device)
+
+
+def _on_cpu(state: HiddenState | None) -> HiddenState | None:
+    if state is None or isinstance(state, torch.Tensor):
+        return state if state is None else state.cpu()
+    return tuple(part.cpu() for part in state)
+
+
+def _generator(rank: int) -> str:
+    return f"generator.{rank}" if rank else "generator"
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:

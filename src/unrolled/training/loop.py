@@ -14,7 +14,11 @@ from unrolled.models import LanguageModelNetwork
 from unrolled.nn.recurrent import HiddenState
 from unrolled.text.batches import Batch
 from unrolled.training.optimizers import clip_values, clipped_step, forget_gradients, gradient_norm, set_rate
+from unrolled.training.ranks import Ranks
 from unrolled.training.schedule import Schedule
+
+ALONE = Ranks()
+"""A run of one process."""
 
 
 class Reader(Protocol):
@@ -93,8 +97,8 @@ class Step:
 
 SMALLEST_WEIGHTS = 1e-30
 """What the norm of weights that are all zero is taken for."""
-PRECISE_SHARE = 0.15
-"""In this last share of a run the whole vocabulary is looked at in each step."""
+PRECISE_SHARE = 0.3
+"""In this last share of the rate's fall the whole vocabulary is looked at in each step."""
 MEASURED_STEPS = 20
 """The size of the update is measured once in so many steps: it takes a copy of the weights."""
 
@@ -110,18 +114,20 @@ def train_step(
     device: torch.device,
     samples: int = 0,
     measure: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """One update: forward, backward, norm, check, clipping and descent.
 
     Args:
         network, optimizer: are changed; the optimizer is one of `optimizers.make`.
-        batch: what to learn from.
-        state: to start from; None is zero.
+        batch: what to learn from, of which each process takes its part.
+        state: of this process's part, to start from; None is zero.
         rate: learning rate.
         limits: of the gradients.
         device: of the network.
         samples: tokens that stand for the vocabulary; 0: all do.
         measure: whether the size of the update is wanted.
+        ranks: the processes of the run.
 
     Raises:
         DivergenceError: loss or gradient is not a finite number; the weights are those before the update.
@@ -129,11 +135,16 @@ def train_step(
     if not network.training:
         network.train()
     forget_gradients(optimizer)  # first, so that their memory serves the new ones
-    inputs, targets, lengths = _on_device(batch, device)
-    losses, penalty, state = network.objective(inputs, targets, state, lengths=lengths, samples=samples)
+    part, share = ranks.part(batch)
+    inputs, targets, lengths = _on_device(part, device)
+    losses, penalty, state = ranks.objective(network)(inputs, targets, state, lengths=lengths, samples=samples)
     loss = losses.mean()
-    (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
-    norm, value, tokens = gradient_norm(optimizer), loss.item(), len(losses)
+    objective = loss if penalty is None else loss + penalty
+    if ranks.count > 1:  # the mean over processes is to be the mean over tokens
+        objective = objective * (share * ranks.count)
+    objective.backward()  # type: ignore[no-untyped-call]
+    norm, tokens = gradient_norm(optimizer), batch.tokens
+    value, norm = ranks.sums(share * loss.item(), norm if ranks.is_first else 0.0)  # one norm, to the last bit
     if not (math.isfinite(value) and math.isfinite(norm)):
         raise DivergenceError(
             f"the loss is {value} and its gradient has norm {norm}: give a lower --learning-rate or a smaller --clip"
@@ -167,6 +178,7 @@ def train_steps(
     limits: Limits,
     device: torch.device,
     samples: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
     """Train until the schedule ends, from `position` on, which is kept up to date between the steps.
 
@@ -193,6 +205,7 @@ def train_steps(
                     device=device,
                     samples=sampled,
                     measure=measure,
+                    ranks=ranks,
                 )
             except DivergenceError as error:
                 raise DivergenceError(f"step {position.steps + 1}: {error}") from error
@@ -209,18 +222,20 @@ def detached(state: HiddenState) -> HiddenState:
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
 
 
-def mean_loss(network: LanguageModelNetwork, reader: Reader, device: torch.device) -> float:
+def mean_loss(network: LanguageModelNetwork, reader: Reader, device: torch.device, ranks: Ranks = ALONE) -> float:
     """Mean loss over one pass in nats per token, without learning."""
     total, count = 0.0, 0
     state: HiddenState | None = None
     network.eval()
     with torch.no_grad():
         for batch in reader.batches(0):
-            inputs, targets, lengths = _on_device(batch, device)
+            part, share = ranks.part(batch)
+            inputs, targets, lengths = _on_device(part, device)
             outputs, state = network(inputs, None if batch.starts else state, lengths=lengths)
             losses = network.losses(outputs, targets, lengths)
-            total += losses.double().sum().item()
-            count += len(losses)
+            total += losses.double().sum().item() if share else 0.0
+            count += batch.tokens
+    (total,) = ranks.sums(total)
     return total / count
 
 

@@ -27,12 +27,21 @@ class Output:
     Attributes:
         folder: where it lies.
         started: when the run began, by time.perf_counter; of a resumed run, as if it had never stopped.
+        writes: whether this process writes at all; of several, one does.
         best: validation loss of the weights that are kept, in nats per token; infinite before there was one.
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, shape: LanguageModelShape, data: TrainingData, started: float
+        self,
+        folder: Path,
+        settings: Settings,
+        shape: LanguageModelShape,
+        data: TrainingData,
+        started: float,
+        *,
+        writes: bool = True,
     ) -> None:
+        self.writes = writes
         self.folder, self.started, self.best = folder, started, math.inf
         self._settings, self._shape, self._data = settings, shape, data
         self._tensors: Tensors = {}
@@ -50,7 +59,8 @@ class Output:
 
     def log(self, record: Record) -> None:
         """Append a record to the log, with the time."""
-        model_directory.append_log(self.folder, record | {"seconds": self.seconds})
+        if self.writes:
+            model_directory.append_log(self.folder, record | {"seconds": self.seconds})
 
     def save_if_due(self, steps: int) -> None:
         """Write the weights that are kept, unless that was done a moment ago."""
@@ -59,6 +69,9 @@ class Output:
 
     def save(self, steps: int, *, repeat: str | None = None) -> None:
         """Write the weights that are kept, after so many steps; a finished run says how to repeat it, or ""."""
+        self._is_newer = False
+        if not self.writes:
+            return
         results = {
             "finished": repeat is not None,
             "steps": steps,
@@ -71,7 +84,7 @@ class Output:
         config = config_of(self._shape, self._data, asdict(self._settings), results)
         tokenizer = self._data.tokenizer.to_json()
         model_directory.save(self.folder, config=config, tensors=self._tensors, tokenizer_json=tokenizer)
-        self._saved_at, self._is_newer = time.perf_counter(), False
+        self._saved_at = time.perf_counter()
 
     def checkpoint(self, learner: Learner) -> None:
         """Write what the next step depends on; and before it a model, if there are better weights than those there."""
@@ -80,7 +93,8 @@ class Output:
         if self._is_newer:
             self.save(learner.position.steps)
         state, tensors = learner.capture()
-        model_directory.save_training(self.folder, state=state | {"seconds": self.seconds}, tensors=tensors)
+        if self.writes:
+            model_directory.save_training(self.folder, state=state | {"seconds": self.seconds}, tensors=tensors)
         self._checkpoint_at = time.perf_counter()
 
     def checkpoint_is_due(self) -> bool:
@@ -102,6 +116,8 @@ class Output:
 
     def draw(self, title: str) -> None:
         """Draw the log as a curve."""
+        if not self.writes:
+            return
         records = model_directory.read_log(self.folder)
         picture = draw_curve(records, uniform=self._data.uniform, unigram=self._data.unigram, title=title)
         (self.folder / "curve.png").write_bytes(picture)

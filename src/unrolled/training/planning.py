@@ -14,12 +14,14 @@ from typing import Any
 
 from unrolled.errors import UsageError
 from unrolled.models import LanguageModelNetwork
+from unrolled.nn import sampling
 from unrolled.settings import command_line
 from unrolled.training import recipe
 from unrolled.training.building import describe, make_network, make_optimizer, make_schedule, shape_of
 from unrolled.training.checks import device_of
 from unrolled.training.data import TrainingData
-from unrolled.training.loop import PRECISE_SHARE, Limits, train_step
+from unrolled.training.loop import ALONE, PRECISE_SHARE, Limits, train_step
+from unrolled.training.ranks import Ranks
 from unrolled.training.settings import Settings
 
 SIZE_OF_A_MINUTE = 150
@@ -77,12 +79,15 @@ class Plan:
         return {name: getattr(self, name) for name in names} | {"tried": self.tried, "options": self.options()}
 
 
-def make_plan(settings: Settings, data: TrainingData, *, started: float, finishing: float) -> Plan:
+def make_plan(
+    settings: Settings, data: TrainingData, ranks: Ranks = ALONE, *, started: float, finishing: float
+) -> Plan:
     """Choose what is left open; with epochs instead of minutes the choice is plain, and only the speed is measured.
 
     Args:
         settings: what is given wins over the plan.
         data: the text.
+        ranks: the processes of the run; one of them measures the speed of all, what they exchange not counted.
         started: when the command began, by time.perf_counter.
         finishing: seconds to be kept for the end of the run.
 
@@ -92,11 +97,11 @@ def make_plan(settings: Settings, data: TrainingData, *, started: float, finishi
     minutes = settings.training.minutes
     if minutes is None:
         whole = recipe.filled(settings)
-        speed = tokens_per_second(whole, data)
+        speed = tokens_per_second(whole, data, ranks)
         steps_a_pass = len(data.training_reader(whole.training))
         passes = (make_schedule(whole.training, steps_a_pass).end or 0) / steps_a_pass
         return _plan(whole, data, {whole.model.hidden or 0: speed}, passes * len(data.ids["train"]) / speed)
-    search = _Search(settings, data, started + 60 * minutes - finishing)
+    search = _Search(settings, data, ranks, started + 60 * minutes - finishing)
     given = settings.model.hidden or (settings.model.embedding if settings.model.tied else None)
     give_up = started + MOST_FOR_TRIALS * 60 * minutes
     first = SIZE_OF_A_MINUTE * math.sqrt(minutes)
@@ -110,8 +115,8 @@ def make_plan(settings: Settings, data: TrainingData, *, started: float, finishi
 class _Search:
     """Which sizes suit a text and the time that is left."""
 
-    def __init__(self, settings: Settings, data: TrainingData, deadline: float) -> None:
-        self.settings, self.data, self.deadline = settings, data, deadline
+    def __init__(self, settings: Settings, data: TrainingData, ranks: Ranks, deadline: float) -> None:
+        self.settings, self.data, self.ranks, self.deadline = settings, data, ranks, deadline
         self.tried: dict[int, float] = {}
 
     def seconds_left(self) -> float:
@@ -124,7 +129,7 @@ class _Search:
         and weights beside the most that are wanted.
         """
         whole = recipe.planned(self.settings, size, recipe.SOME_PASSES)
-        self.tried[size] = tokens_per_second(whole, self.data)
+        self.tried[size] = tokens_per_second(whole, self.data, self.ranks)
         weights = recipe.learning_weights(shape_of(whole.model, self.data.tokenizer.vocabulary_size))
         rooms = [
             self.tried[size] * self.seconds_left() / (recipe.TOKENS_A_WEIGHT[self.settings.text.unit] * weights),
@@ -164,16 +169,19 @@ def largest(sizes: Sequence[int], first: float, room: Callable[[int], float], ma
         wanted = sizes[index] * found ** (1 / STEEPNESS)
 
 
-def tokens_per_second(settings: Settings, data: TrainingData) -> float:
+def tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks = ALONE) -> float:
     """Training speed over a run, measured with the first batches of the text and a network that is thrown away."""
-    whole = _tokens_per_second(settings, data, samples=0)
-    samples = settings.training.samples
-    if not samples:
+    options, vocabulary_size = settings.training, data.tokenizer.vocabulary_size
+    whole, samples = _tokens_per_second(settings, data, ranks, samples=0), options.samples or 0
+    if not sampling.saves(vocabulary_size, samples, (options.batch or 1) * (options.window or 1)):
         return whole
-    return PRECISE_SHARE * whole + (1 - PRECISE_SHARE) * _tokens_per_second(settings, data, samples)
+    sampled, precise = _tokens_per_second(settings, data, ranks, samples), PRECISE_SHARE * (1 - options.hold)
+    if options.minutes is not None:  # shares of the time
+        return precise * whole + (1 - precise) * sampled
+    return 1 / (precise / whole + (1 - precise) / sampled)  # shares of the steps
 
 
-def _tokens_per_second(settings: Settings, data: TrainingData, samples: int) -> float:
+def _tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks, samples: int) -> float:
     options, seconds, tokens, state = settings.training, list[float](), list[int](), None
     network, device = _network(settings, data), device_of(options)
     optimizer, limits = make_optimizer(options, network), Limits(options.clip, options.clip_value)
@@ -182,11 +190,10 @@ def _tokens_per_second(settings: Settings, data: TrainingData, samples: int) -> 
         for batch in reader.batches(0):
             start = time.perf_counter()
             before = None if batch.starts else state
-            done = train_step(
-                network, optimizer, batch, before, rate=0.0, limits=limits, device=device, samples=samples
-            )
+            part, _ = ranks.part(batch)
+            done = train_step(network, optimizer, part, before, rate=0.0, limits=limits, device=device, samples=samples)
             seconds.append(time.perf_counter() - start)
-            tokens.append(done.tokens)
+            tokens.append(batch.tokens)
             state = done.state
             if len(seconds) > TIMED_STEPS and sum(seconds) > TIMED_SECONDS:
                 break

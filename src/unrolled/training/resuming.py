@@ -16,6 +16,7 @@ from unrolled.text.split import find_part
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training.building import shape_of
 from unrolled.training.data import Report, TrainingData, with_tokenizer
+from unrolled.training.events import Finished
 from unrolled.training.learner import Tensors
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
 
@@ -54,6 +55,25 @@ class Saved:
             reading = partial(report, f"reading {name}")
             parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors, report=reading)
         return with_tokenizer(parts, self.tokenizer, text, report)
+
+
+def finished(out: Path) -> Finished | None:
+    """How the run in a directory ended; None if it did not, or there is none.
+
+    Raises:
+        ModelDirectoryError: the directory is damaged.
+    """
+    if not model_directory.has_model(out) or model_directory.load_training(out) is not None:
+        return None
+    config = model_directory.load(out).config
+    try:
+        results, sources = config["training"]["results"], config["data"]["parts"]["train"]["sources"]
+        if not results["finished"]:
+            return None
+        numbers = int(results["steps"]), float(results["validation_loss"]), float(results["seconds"])
+        return Finished(out, *numbers, str(results["repeat"] or ""), tuple(map(str, sources)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelDirectoryError(f"{out}: its record is damaged ({error}): train anew") from error
 
 
 def load(out: Path, asked: Settings) -> Saved:

@@ -5,21 +5,22 @@ keeps the weights that did best, and writes the model directory. Whoever iterate
 """
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
 
 from unrolled import engines, metrics, model_directory
-from unrolled.errors import DivergenceError, TrainingError
+from unrolled.errors import DivergenceError, TrainingError, UnrolledError, UsageError
+from unrolled.text.batches import StreamReader
+from unrolled.text.corpus import STANDARD_INPUT
 from unrolled.training import resuming
 from unrolled.training.background import in_background
 from unrolled.training.building import describe
-from unrolled.training.checks import check_directory, device_of
-from unrolled.training.data import TrainingData, prepare
+from unrolled.training.checks import check_directory
+from unrolled.training.data import Report, TrainingData, prepare
 from unrolled.training.events import (
     DataRead,
     Event,
@@ -27,6 +28,7 @@ from unrolled.training.events import (
     Planned,
     Prepared,
     Progress,
+    Reading,
     Stopped,
     Validated,
     WentBack,
@@ -36,8 +38,9 @@ from unrolled.training.loop import Step, mean_loss
 from unrolled.training.meter import Meter
 from unrolled.training.output import Output
 from unrolled.training.planning import make_plan
+from unrolled.training.ranks import Ranks, joined, peers_explained
 from unrolled.training.recipe import filled
-from unrolled.training.schedule import Pacer
+from unrolled.training.schedule import Leg, Pacer
 from unrolled.training.settings import Settings
 
 SECONDS_TO_FINISH = 2.0
@@ -66,12 +69,24 @@ def run(
         should_stop: asked after each update; True ends the run with `Stopped`.
     """
     started = time.perf_counter() if started is None else started
-    with nullcontext() if out is None else model_directory.locked(out):
-        saved = None
-        if out is not None:
-            check_directory(out, resume=resume, overwrite=overwrite)
-            saved = resuming.load(out, settings) if resume else None
-        yield from _run(sources, out, settings, saved, started, should_stop)
+    with ExitStack() as held:
+        ranks = held.enter_context(joined())
+
+        def opened() -> resuming.Saved | Finished | None:
+            if out is None:
+                return None
+            held.enter_context(model_directory.locked(out))
+            if ranks.has_begun and (end := resuming.finished(out)) is not None:
+                return end
+            goes_on = resume or ranks.has_begun
+            check_directory(out, resume=goes_on, overwrite=overwrite and not goes_on)
+            return resuming.load(out, settings) if goes_on else None
+
+        saved = ranks.from_first(opened)
+        if isinstance(saved, Finished):  # and one of the processes died after that
+            yield saved
+        else:
+            yield from _run(sources, out, settings, saved, started, should_stop, ranks)
 
 
 def _run(
@@ -81,26 +96,54 @@ def _run(
     saved: resuming.Saved | None,
     started: float,
     should_stop: Callable[[], bool],
+    ranks: Ranks,
 ) -> Iterator[Event]:
     settings = settings if saved is None else saved.settings
-    torch.set_num_threads(settings.training.threads or len(os.sched_getaffinity(0)))
-    device_of(settings.training)
-    text = settings.text
-    data = yield from in_background(
-        lambda report: prepare(sources, text, report) if saved is None else saved.data(sources, report)
-    )
+    torch.set_num_threads(settings.training.threads or ranks.threads())
+    ranks.device(settings.training)
+    data = yield from _data(sources, settings, saved, ranks)
     yield DataRead(data.report, data.notes(), data.uniform, data.unigram)
     if saved is None and (out is None or settings.training.minutes is not None):
-        plan = make_plan(settings, data, started=started, finishing=SECONDS_TO_FINISH)
+        open_ = settings
+        plan = ranks.from_first(lambda: make_plan(open_, data, ranks, started=started, finishing=SECONDS_TO_FINISH))
         yield Planned(plan)
         settings = plan.settings
     if out is None:
         return
-    current = _Run(out, filled(settings), data, started=started, saved=saved)
+    current = _Run(out, filled(settings), data, started=started, saved=saved, ranks=ranks)
     if saved is None:  # not before: settings that cannot be leave an earlier run alone
-        model_directory.clear_run(out)
+        ranks.from_first(lambda: model_directory.clear_run(out))
     yield current.prepared()
     yield from current.events(should_stop)
+
+
+def _data(
+    sources: Sequence[str | Path], settings: Settings, saved: resuming.Saved | None, ranks: Ranks
+) -> Generator[Reading, None, TrainingData]:
+    """The text, read by the first process before the others, which then find in the cache what it has kept there.
+
+    Raises:
+        UnrolledError: one of them could not read it, or they read different texts.
+    """
+
+    def read(report: Report) -> TrainingData:
+        return prepare(sources, settings.text, report) if saved is None else saved.data(sources, report)
+
+    if ranks.count == 1:
+        return (yield from in_background(read))
+    if STANDARD_INPUT in map(str, sources):
+        raise UsageError("standard input (-) can be read by one process only: give several of them a file")
+    data, error = None, None
+    for turn in ("first", "others"):
+        if ranks.is_first == (turn == "first"):
+            try:
+                data = yield from in_background(read)
+            except UnrolledError as raised:
+                error = raised
+        ranks.agree("", error)
+    assert data is not None
+    ranks.agree(data.fingerprint())
+    return data
 
 
 class _Run:
@@ -114,13 +157,21 @@ class _Run:
         *,
         started: float,
         saved: resuming.Saved | None,
+        ranks: Ranks,
     ) -> None:
         options = settings.training
         self.settings, self.data = settings, data
         self.training, self.validation = data.training_reader(options), data.validation_reader(options)
-        self.learner = Learner.make(settings, data.tokenizer.vocabulary_size, len(self.training))
+        if isinstance(self.training, StreamReader) and self.training.batch_size < ranks.count:
+            raise UsageError(
+                f"the batch has {self.training.batch_size} streams for {ranks.count} processes: give a larger --batch, "
+                "a longer text, or fewer processes"
+            )
+        self.learner = Learner.make(settings, data.tokenizer.vocabulary_size, len(self.training), ranks)
+        self.ranks = ranks
         self.shape = self.learner.network.shape
-        self.output = Output(out, settings, self.shape, data, started - (saved.seconds if saved else 0.0))
+        began = started - (saved.seconds if saved else 0.0)
+        self.output = Output(out, settings, self.shape, data, began, writes=ranks.is_first)
         self.setbacks = 0
         self.meter = Meter(time.perf_counter)
         self.is_new = saved is None or not saved.tensors
@@ -163,10 +214,12 @@ class _Run:
         """Train to the end, or until asked to stop; where training breaks off, what did best so far is saved."""
         try:
             if self.is_new:
-                self.output.checkpoint(self.learner)
+                self._checkpoint()
+            self.ranks.begin()
             while True:
                 try:
-                    yield from self._events(should_stop)
+                    with nullcontext() if self.ranks.count == 1 else peers_explained():
+                        yield from self._events(should_stop)
                     return
                 except DivergenceError as error:
                     yield self._go_back(error)
@@ -180,7 +233,7 @@ class _Run:
         validated_at = -1
         for step in self.learner.steps(self.training):
             self.meter.add(step)
-            if self.pacer is not None:
+            if self.pacer is not None and self.ranks.is_first:
                 self.pacer.after(step.number)
             yield self._progress(step)
             if self.meter.report_is_due() or step.ends_pass or step.number == self.learner.schedule.end:
@@ -188,21 +241,41 @@ class _Run:
             if step.ends_pass:
                 validated_at = step.number
                 yield self._validate()
-            if should_stop():
+            stops, checkpoint_is_due = self._agreed(should_stop(), self.output.checkpoint_is_due())
+            if stops:
                 yield self._stop()
                 return
-            if self.output.checkpoint_is_due():
-                self.output.checkpoint(self.learner)
+            if checkpoint_is_due:
+                self._checkpoint()
                 self.meter.skip()
         if validated_at != self.steps:
             yield self._validate()
         yield self._finish()
 
+    def _checkpoint(self) -> None:
+        self.output.checkpoint(self.learner)
+        self.ranks.wait()
+
+    def _agreed(self, stops: bool, checkpoint_is_due: bool) -> tuple[bool, bool]:
+        """Whether to stop and to write a checkpoint, the same in all processes, as is the plan from here on.
+
+        Any of them may have been asked to stop; the rest is for the first to say.
+        """
+        ranks, schedule = self.ranks, self.learner.schedule
+        if ranks.count == 1:
+            return stops, checkpoint_is_due
+        leg = schedule.legs[-1] if schedule.legs and ranks.is_first else Leg(0, 0)
+        due = checkpoint_is_due and ranks.is_first
+        asked, due_, start, end = (int(number) for number in ranks.sums(stops, due, leg.start, leg.end))
+        if not ranks.is_first and end and (not schedule.legs or schedule.legs[-1] != Leg(start, end)):
+            schedule.fall_to(start, end)
+        return asked > 0, due_ > 0
+
     def _go_back(self, error: DivergenceError) -> WentBack:
         """On from the last checkpoint with a lower rate, which is saved too."""
         step, learner, output = self.steps, self.learner, self.output
         self.setbacks += 1
-        found = model_directory.load_training(output.folder)
+        found = self.ranks.from_first(lambda: model_directory.load_training(output.folder))
         if self.setbacks > MOST_SETBACKS or found is None:
             raise TrainingError(
                 f"{error}; the run went back {MOST_SETBACKS} times and lowered its rate, in vain"
@@ -210,7 +283,7 @@ class _Run:
         rate = SLOWER * learner.schedule.highest
         learner.restore(*found)
         learner.schedule.highest = rate
-        output.checkpoint(learner)
+        self._checkpoint()
         output.log(
             {"step": step, "passes": step / len(self.training), "went_back_to": self.steps, "highest_rate": rate}
         )
@@ -234,7 +307,7 @@ class _Run:
     def _validate(self) -> Validated:
         began, average, steps = time.perf_counter(), self.learner.average, self.steps
         with average.in_place():
-            loss = mean_loss(self.learner.network, self.validation, self.learner.device)
+            loss = mean_loss(self.learner.network, self.validation, self.learner.device, self.ranks)
             if not math.isfinite(loss):
                 raise DivergenceError(f"step {steps}: the validation loss is {loss}: give a lower --learning-rate")
             improved = loss < self.output.best
@@ -262,21 +335,24 @@ class _Run:
         if improved:
             self.output.keep(tensors, loss)
             self.output.save_if_due(steps)
+        self.ranks.wait()
         self.meter.skip()
         return result
 
     def _stop(self) -> Stopped:
-        self.output.checkpoint(self.learner)
+        self._checkpoint()
         self.output.draw(self._title())
         return Stopped(self.output.folder, self.steps, "--resume")
 
     def _finish(self) -> Finished:
         output, steps, schedule = self.output, self.steps, self.learner.schedule
         went_back = schedule.highest != self.settings.training.highest_rate
-        repeat = "" if went_back else output.repeat(schedule.plan())
+        repeat = "" if went_back or self.ranks.count > 1 else output.repeat(schedule.plan())
         output.save(steps, repeat=repeat)
         output.draw(self._title())
-        model_directory.clear_training(output.folder)  # last, so that a run that is killed here can be finished
+        self.ranks.from_first(
+            lambda: model_directory.clear_training(output.folder)
+        )  # last, so that a run that is killed here can be finished
         sources = self.data.parts["train"].sources
         return Finished(output.folder, steps, output.best, output.seconds, repeat, sources)
 
