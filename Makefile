@@ -61,7 +61,7 @@ test test-all: $(STAMP)
 	@echo "== import order"
 	@$(BIN)/lint-imports
 	@echo "== tests"
-	@$(BIN)/python -m pytest $(if $(filter test-all,$@),-m "")
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(if $(filter test-all,$@),-m "")
 
 format: $(STAMP) ## format the code and put right what the linter can
 	@$(BIN)/ruff check --fix --exit-zero

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UsageError
-from unrolled.nn import Regularization
+from unrolled.nn import Regularization, sampling
 from unrolled.text.settings import TextSettings
 from unrolled.training import planning, recipe
 from unrolled.training.building import shape_of
@@ -66,7 +66,7 @@ def plan_at(
     monkeypatch: pytest.MonkeyPatch, data: TrainingData, speed: Callable[[int], float], settings: Settings
 ) -> Plan:
     """The plan where a hidden size makes so many tokens a second."""
-    monkeypatch.setattr(planning, "tokens_per_second", lambda whole, _: speed(whole.model.hidden))
+    monkeypatch.setattr(planning, "tokens_per_second", lambda whole, *_: speed(whole.model.hidden))
     return make_plan(settings, data, started=time.perf_counter(), finishing=0.0)
 
 
@@ -177,10 +177,14 @@ def test_a_plan_alone_writes_nothing_and_measures_a_real_speed(corpus: Path, tmp
 def test_words_are_compared_with_a_sample_and_its_speed_is_measured_too(
     monkeypatch: pytest.MonkeyPatch, data: TrainingData
 ) -> None:
-    monkeypatch.setattr(planning, "_tokens_per_second", lambda settings, data, samples: 3000.0 if samples else 1000.0)
+    monkeypatch.setattr(planning, "_tokens_per_second", lambda *_, samples: 3000.0 if samples else 1000.0)
     whole = recipe.planned(minutes(1), 32, recipe.SOME_PASSES)
     assert whole.training.samples == recipe.SAMPLES
-    assert planning.tokens_per_second(whole, data) == pytest.approx(0.85 * 3000 + 0.15 * 1000)
+    assert planning.tokens_per_second(whole, data) == 1000, "the vocabulary is small"
+    monkeypatch.setattr(sampling, "saves", lambda size, count, targets: count > 0)
+    assert planning.tokens_per_second(whole, data) == pytest.approx(0.73 * 3000 + 0.27 * 1000)
+    passes = replace(whole, training=replace(whole.training, minutes=None, epochs=3))
+    assert planning.tokens_per_second(passes, data) == pytest.approx(1 / (0.73 / 3000 + 0.27 / 1000))
     characters = replace(minutes(1), text=TextSettings(unit="char"))
     plain = recipe.planned(characters, 32, recipe.SOME_PASSES)
     assert plain.training.samples == 0

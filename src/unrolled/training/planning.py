@@ -175,13 +175,13 @@ def tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks = ALO
     whole, samples = _tokens_per_second(settings, data, ranks, samples=0), options.samples or 0
     if not sampling.saves(vocabulary_size, samples, (options.batch or 1) * (options.window or 1)):
         return whole
-    sampled, precise = _tokens_per_second(settings, data, ranks, samples), PRECISE_SHARE * (1 - options.hold)
+    sampled, precise = _tokens_per_second(settings, data, ranks, samples=samples), PRECISE_SHARE * (1 - options.hold)
     if options.minutes is not None:  # shares of the time
         return precise * whole + (1 - precise) * sampled
     return 1 / (precise / whole + (1 - precise) / sampled)  # shares of the steps
 
 
-def _tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks, samples: int) -> float:
+def _tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks, *, samples: int) -> float:
     options, seconds, tokens, state = settings.training, list[float](), list[int](), None
     network, device = _network(settings, data), device_of(options)
     optimizer, limits = make_optimizer(options, network), Limits(options.clip, options.clip_value)

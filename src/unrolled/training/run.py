@@ -79,7 +79,7 @@ def run(
             if ranks.has_begun and (end := resuming.finished(out)) is not None:
                 return end
             goes_on = resume or ranks.has_begun
-            check_directory(out, resume=goes_on, overwrite=overwrite and not goes_on)
+            check_directory(out, resume=goes_on, overwrite=overwrite and not ranks.has_begun)
             return resuming.load(out, settings) if goes_on else None
 
         saved = ranks.from_first(opened)
