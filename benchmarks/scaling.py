@@ -19,7 +19,7 @@ from typing import Any
 
 from measuring import RESULTS, commit, machine, positive, store
 
-STEPS = 200
+STEPS = 150
 SHAPES = {
     "characters": "shakespeare.txt --unit char --cell gru --hidden 512 --batch 64 --window 64",
     "words": "war-and-peace.txt --unit word --vocabulary-size 10000 --cell gru --hidden 256 --tied --batch 32 "
