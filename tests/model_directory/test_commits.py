@@ -91,6 +91,19 @@ def loaded_seed(directory: Path) -> int:
     return seed
 
 
+def end_of(
+    act: Callable[[Path, int], None], directory: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> BaseException | None:
+    """What a second save on this disk ends with."""
+    with monkeypatch.context() as patch:
+        disk.patch(patch)
+        try:
+            act(directory, 2)
+        except (ModelDirectoryError, Killed) as raised:
+            return raised
+    return None
+
+
 def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} if directory.exists() else set()
 
@@ -129,13 +142,7 @@ def test_a_save_that_ends_at_any_operation(tmp_path: Path, monkeypatch: pytest.M
         directory = tmp_path / str(number)
         save(directory, 1)
         disk = Disk(number, number if kind == "fails once" else float("inf"), error)
-        raised: BaseException | None = None
-        with monkeypatch.context() as patch:
-            disk.patch(patch)
-            try:
-                save(directory, 2)
-            except (ModelDirectoryError, Killed) as caught:
-                raised = caught
+        raised = end_of(save, directory, disk, monkeypatch)
         seen[number] = loaded_seed(directory)
         assert raised is not None or seen[number] == 2
         if isinstance(raised, ModelDirectoryError):
@@ -175,13 +182,7 @@ def test_a_checkpoint_that_ends_at_any_operation(tmp_path: Path, monkeypatch: py
         save(directory, 1)
         checkpoint(directory, 1)
         disk = Disk(number, number if kind == "fails once" else float("inf"), error)
-        raised: BaseException | None = None
-        with monkeypatch.context() as patch:
-            disk.patch(patch)
-            try:
-                checkpoint(directory, 2)
-            except (ModelDirectoryError, Killed) as caught:
-                raised = caught
+        raised = end_of(checkpoint, directory, disk, monkeypatch)
         seen[number] = checkpoint_there(directory)
         assert raised is not None or seen[number] == 2
         assert loaded_seed(directory) == 1, "the model beside it is another matter"

@@ -23,7 +23,8 @@ from unrolled.cli import app
 from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.text.batches import Batch
 from unrolled.training.events import Stopped
-from unrolled.training.ranks import Ranks, joined, joined_states, start_of_all
+from unrolled.training.joining import joined, start_of_all
+from unrolled.training.ranks import Ranks, joined_states
 from unrolled.training.run import run
 
 from .runs import DEFAULTS, config_of, log_of

@@ -1,4 +1,4 @@
-"""One run in several processes, as torchrun starts them: who is who, what each reads, and what they have in common.
+"""One run in several processes: what each takes, what they have in common, and what they tell each other.
 
 Each process takes some columns of every batch. Gradients are averaged by DistributedDataParallel, each process's loss
 weighted by its share of the batch's tokens, so that the sum is that of one process with all of the batch. Whatever
@@ -7,19 +7,16 @@ depends on a clock, on a signal or on a file is decided by the first process, wh
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed.distributed_c10d import Store
 
 from unrolled.errors import TrainingError, UnrolledError, UsageError
 from unrolled.models import LanguageModelNetwork
@@ -30,13 +27,10 @@ from unrolled.training.checks import device_of
 from unrolled.training.settings import TrainingSettings
 
 Value = TypeVar("Value")
-SECONDS_TO_MEET = 300.0
-"""Processes that are started together wait so long for one another."""
 SILENCE = timedelta(seconds=50)
 """A process that takes no part in a step for so long is taken for dead, so that the run ends within a minute."""
 BEGUN = "unrolled/begun"
-PREPARING = timedelta(days=1)
-"""What the first process may take to read the text and to plan, while the others wait."""
+"""In torchrun's store, which outlives the processes."""
 
 
 class Ranks:
@@ -215,76 +209,6 @@ class _Objective(nn.Module):
 
     def forward(self, *arguments: Any, **options: Any) -> tuple[Tensor, Tensor | None, HiddenState]:
         return tuple(self.network.objective(*arguments, **options))  # type: ignore[return-value]
-
-
-@contextmanager
-def joined() -> Iterator[Ranks]:
-    """The processes of this run, together until the end; what they say to each other goes by gloo.
-
-    Raises:
-        UsageError: torchrun's environment is incomplete.
-        TrainingError: the processes cannot find one another.
-    """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Ranks()
-        return
-    try:
-        rank, _ = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    except (KeyError, ValueError) as error:
-        raise UsageError(
-            f"WORLD_SIZE is {count}, but RANK and LOCAL_RANK are missing: start the run by torchrun"
-        ) from error
-    with peers_explained():
-        store, _, _ = next(rendezvous("env://"))
-        distributed.init_process_group(
-            "gloo",
-            store=PrefixStore(start_of_all(store, rank, count), store),
-            rank=rank,
-            world_size=count,
-            timeout=SILENCE,
-        )
-        patient = distributed.new_group(timeout=PREPARING)
-    try:
-        yield Ranks(rank, count, store, patient)
-    finally:
-        distributed.destroy_process_group()
-
-
-def start_of_all(store: Store, rank: int, count: int) -> str:
-    """A name that all processes have in common and no earlier start of them had.
-
-    torchrun's store outlives the processes, and what an earlier start has left in it would be taken for this one's
-    (pytorch issue 135712). The first process calls, the others answer with names of their own until it has heard them.
-
-    Raises:
-        TrainingError: the others do not come.
-    """
-    own, end = uuid4().hex, time.monotonic() + SECONDS_TO_MEET
-
-    def wait() -> None:
-        if time.monotonic() > end:
-            raise TrainingError(f"the {count} processes of the run did not meet in {SECONDS_TO_MEET:.0f} seconds")
-        time.sleep(0.01)
-
-    def said(key: str) -> list[str]:
-        return store.get(key).decode().split() if store.check([key]) else []
-
-    if rank == 0:
-        store.set("unrolled/call", own)
-        answers: list[list[str]] = [[]] * count
-        while any(answer[:1] != [own] for answer in answers[1:]):
-            wait()
-            answers = [said(f"unrolled/answer/{other}") for other in range(count)]
-        store.set("unrolled/all", " ".join([own, *(answer[1] for answer in answers[1:])]))
-        return own
-    while True:
-        call, everyone = said("unrolled/call"), said("unrolled/all")
-        if own in everyone:
-            return everyone[0]
-        if call:
-            store.set(f"unrolled/answer/{rank}", f"{call[0]} {own}")
-        wait()
 
 
 @contextmanager

@@ -33,12 +33,13 @@ from unrolled.training.events import (
     Validated,
     WentBack,
 )
+from unrolled.training.joining import joined
 from unrolled.training.learner import Learner
 from unrolled.training.loop import Step, mean_loss
 from unrolled.training.meter import Meter
 from unrolled.training.output import Output
 from unrolled.training.planning import make_plan
-from unrolled.training.ranks import Ranks, joined, peers_explained
+from unrolled.training.ranks import Ranks, peers_explained
 from unrolled.training.recipe import filled
 from unrolled.training.schedule import Leg, Pacer
 from unrolled.training.settings import Settings
