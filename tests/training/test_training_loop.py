@@ -11,6 +11,7 @@ import torch
 from unrolled import cells
 from unrolled.errors import TrainingError, UsageError
 from unrolled.models import LanguageModelNetwork
+from unrolled.nn import Sampler
 from unrolled.reference.unrolling import State, Weights, unroll, unroll_backward
 from unrolled.text.batches import Batch, SentenceReader, StreamReader
 from unrolled.training import optimizers
@@ -242,16 +243,16 @@ def test_mean_loss_learns_nothing() -> None:
 
 
 def test_tokens_stand_for_the_vocabulary_until_the_last_share_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, seen = network_of(), list[int]()
-    objective = network.objective
+    network, seen = network_of(), list[Sampler | None]()
+    objective, sampler = network.objective, Sampler(np.ones(V), 7)
 
-    def watched(*arguments: Any, samples: int, **options: Any) -> Any:
-        seen.append(samples)
-        return objective(*arguments, samples=samples, **options)
+    def watched(*arguments: Any, sampler: Sampler | None, **options: Any) -> Any:
+        seen.append(sampler)
+        return objective(*arguments, sampler=sampler, **options)
 
     monkeypatch.setattr(network, "objective", watched)
     optimizer = optimizers.make("sgd", network.parameters(), 0.1)
     schedule = Schedule(0.1, warm_up=0, hold=0.0, legs=[Leg(0, 40)])
     limits, reader = Limits(norm=0.0, value=0.0), windows(carried=True)
-    list(train_steps(network, reader, optimizer, schedule, Position(), limits=limits, device=CPU, samples=7))
-    assert seen == [7] * 28 + [0] * 12
+    list(train_steps(network, reader, optimizer, schedule, Position(), limits=limits, device=CPU, sampler=sampler))
+    assert seen == [sampler] * 28 + [None] * 12

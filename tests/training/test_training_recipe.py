@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from unrolled import ModelSettings, Regularization, TextSettings, TrainingSettings
-from unrolled.errors import UsageError
 from unrolled.text.settings import UNITS
 from unrolled.training.recipe import filled
 from unrolled.training.settings import OPTIMIZERS, Settings
@@ -90,16 +89,6 @@ def test_no_size_is_left_open() -> None:
 def test_what_is_given_is_kept(unit: str) -> None:
     asked = replace(EXPLICIT, text=replace(EXPLICIT.text, unit=unit))
     assert filled(asked) == asked
-
-
-@pytest.mark.parametrize("unit", UNITS)
-def test_only_words_are_sampled(unit: str) -> None:
-    asked = replace(with_unit(unit), training=TrainingSettings(samples=70))
-    if unit == "word":
-        assert filled(asked).training.samples == 70
-    else:
-        with pytest.raises(UsageError, match="samples is for --unit word"):
-            filled(asked)
 
 
 @pytest.mark.parametrize("unit", UNITS)

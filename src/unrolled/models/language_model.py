@@ -17,7 +17,7 @@ from unrolled import cells, engines
 from unrolled.engines import autograd
 from unrolled.engines.checks import check_tokens, expect
 from unrolled.errors import UsageError
-from unrolled.nn import Dropout, Recurrent, Regularization, sampling
+from unrolled.nn import Dropout, Recurrent, Regularization, Sampler
 from unrolled.nn.dropout import dropped_rows
 from unrolled.nn.penalties import activation_penalty, temporal_activation_penalty
 from unrolled.nn.recurrent import HiddenState
@@ -156,7 +156,7 @@ class LanguageModelNetwork(nn.Module):
         state: HiddenState | None = None,
         *,
         lengths: Tensor | None = None,
-        samples: int = 0,
+        sampler: Sampler | None = None,
     ) -> Objective:
         """Read tokens and say what is to be made small: losses, and penalties while training.
 
@@ -164,11 +164,11 @@ class LanguageModelNetwork(nn.Module):
             ids, targets: (T, B).
             state: to start from; zero if None.
             lengths: (B,); what lies at and past a sequence's length does not count. None: all counts.
-            samples: so many tokens, drawn at random, stand for the vocabulary, where that saves work; 0: all do.
+            sampler: draws tokens that stand for the vocabulary, where that saves work; None: all do.
         """
         raw, state = self._read(ids, state, lengths)
         outputs = self.output_dropout(raw)
-        losses, wanted, penalty = self.losses(outputs, targets, lengths, samples=samples), self.regularization, None
+        losses, wanted, penalty = self.losses(outputs, targets, lengths, sampler=sampler), self.regularization, None
         if self.training and wanted.activation:  # as in the source: outputs as the next layer sees them
             penalty = wanted.activation * activation_penalty(outputs, lengths)
         if self.training and wanted.temporal_activation:  # and as they are
@@ -202,14 +202,16 @@ class LanguageModelNetwork(nn.Module):
     def _generator(self) -> torch.Generator | None:
         return self.input_dropout.generator
 
-    def losses(self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None, *, samples: int = 0) -> Tensor:
+    def losses(
+        self, outputs: Tensor, targets: Tensor, lengths: Tensor | None = None, *, sampler: Sampler | None = None
+    ) -> Tensor:
         """Negative log-probabilities of the targets in nats, (N,): one for each token that counts, in time order.
 
         Args:
             outputs: (T, B, H), from `forward`.
             targets: (T, B) token ids.
             lengths: (B,); targets at and past a sequence's length do not count. None: all count.
-            samples: see `objective`; the losses are smaller then: of finding the target among those drawn.
+            sampler: see `objective`; the losses are smaller then: of finding the target among those drawn.
 
         Raises:
             ShapeError: targets have another shape than outputs, or one is not an id of the vocabulary.
@@ -224,8 +226,8 @@ class LanguageModelNetwork(nn.Module):
         weight: Tensor = self.output.weight
         bias: Tensor = self.output.bias
         check_tokens("targets", wanted, tuple(wanted.shape), self.shape.vocabulary_size)
-        if sampling.saves(self.shape.vocabulary_size, samples, len(wanted)):
-            sample = sampling.draw(wanted, self.shape.vocabulary_size, samples, self._generator)
+        if sampler is not None and sampler.saves(len(wanted)):
+            sample = sampler.draw(wanted, self._generator)
             weight, wanted = weight.index_select(0, sample.tokens), sample.targets
             bias = bias.index_select(0, sample.tokens) - sample.log_chances.to(bias.dtype)
         return autograd.linear_cross_entropy(engine, rows, weight, bias, wanted)

@@ -1,4 +1,4 @@
-"""torch modules on engines: `Recurrent` (a drop-in for nn.RNN, nn.GRU and nn.LSTM), dropouts, penalties.
+"""torch modules on engines: `Recurrent` (a drop-in for nn.RNN, nn.GRU and nn.LSTM), dropouts, penalties, sampling.
 
 Importing this package loads settings only; torch comes with the first module.
 """
@@ -11,10 +11,15 @@ from unrolled.nn.regularization import Regularization
 if TYPE_CHECKING:
     from unrolled.nn.dropout import Dropout
     from unrolled.nn.recurrent import Recurrent
+    from unrolled.nn.sampling import Sampler
 
-__all__ = ["Dropout", "Recurrent", "Regularization"]
+__all__ = ["Dropout", "Recurrent", "Regularization", "Sampler"]
 
-_HOMES = {"Dropout": "unrolled.nn.dropout", "Recurrent": "unrolled.nn.recurrent"}
+_HOMES = {
+    "Dropout": "unrolled.nn.dropout",
+    "Recurrent": "unrolled.nn.recurrent",
+    "Sampler": "unrolled.nn.sampling",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -3,9 +3,10 @@
 import math
 
 import torch
+from numpy.typing import ArrayLike
 
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
-from unrolled.nn import Dropout
+from unrolled.nn import Dropout, Sampler
 from unrolled.training import optimizers
 from unrolled.training.schedule import Schedule, legs_from_plan, legs_of_length
 from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
@@ -65,6 +66,17 @@ def make_optimizer(options: TrainingSettings, network: LanguageModelNetwork) -> 
         betas=(options.beta1 or 0.0, options.beta2 or 0.0),
         engine=options.engine,
     )
+
+
+def make_sampler(options: TrainingSettings, counts: ArrayLike, device: torch.device) -> Sampler | None:
+    """What draws tokens that stand for the vocabulary; None where all of it is looked at.
+
+    Args:
+        options: without an open choice.
+        counts: how often the training text has each token, (V,).
+        device: of the network.
+    """
+    return Sampler(counts, options.samples, device) if options.samples else None
 
 
 def make_schedule(options: TrainingSettings, steps_a_pass: int) -> Schedule:

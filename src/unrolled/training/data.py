@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unrolled import metrics
 from unrolled.text.batches import Ids, SentenceReader, StreamReader
@@ -42,6 +43,7 @@ class TrainingData:
         parts: train, validation and, if asked for, test.
         tokenizer: made from the training part alone.
         ids: tokens of each part.
+        counts: how often the training part has each token as a target, (V,).
         read: how they are read: as a stream or in sentences.
         report: what a person wants to know of it.
         validation_tokens, validation_characters: of the validation part that counts, whether it is read or not.
@@ -51,6 +53,7 @@ class TrainingData:
     parts: dict[str, Part]
     tokenizer: Tokenizer
     ids: dict[str, Ids]
+    counts: NDArray[np.int64]
     read: str
     report: DataReport
     validation_tokens: int
@@ -154,6 +157,7 @@ def with_tokenizer(
         parts,
         tokenizer,
         {name: each.ids for name, each in encoded.items()},
+        train.read_counts,
         settings.read,
         data_report(parts, encoded, tokenizer),
         int(validation.read_counts.sum()),

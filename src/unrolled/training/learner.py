@@ -10,9 +10,10 @@ import torch
 
 from unrolled.errors import ModelDirectoryError
 from unrolled.models import LanguageModelNetwork
+from unrolled.nn import Sampler
 from unrolled.nn.recurrent import HiddenState
 from unrolled.training.averaging import Average
-from unrolled.training.building import make_network, make_optimizer, make_schedule
+from unrolled.training.building import make_network, make_optimizer, make_sampler, make_schedule
 from unrolled.training.loop import Limits, Position, Reader, Step, train_steps
 from unrolled.training.ranks import Ranks, joined_states
 from unrolled.training.schedule import Schedule, legs_from_plan
@@ -31,7 +32,7 @@ class Learner:
         network, optimizer, schedule, limits, device: of the run.
         generator: source of the network's randomness.
         average: the mean of the weights, if wanted.
-        samples: tokens that stand for the vocabulary; 0: all do.
+        sampler: draws tokens that stand for the vocabulary; None: all do.
         ranks: the processes that learn together.
         position: where the run is, with this process's part of the carried state.
     """
@@ -43,20 +44,26 @@ class Learner:
     average: Average
     limits: Limits
     device: torch.device
-    samples: int
+    sampler: Sampler | None
     ranks: Ranks
     position: Position
 
     @classmethod
-    def make(cls, settings: Settings, vocabulary_size: int, steps_a_pass: int, ranks: Ranks) -> "Learner":
-        """One that has learnt nothing yet, from settings without an open choice.
+    def make(cls, settings: Settings, counts: npt.NDArray[np.int64], steps_a_pass: int, ranks: Ranks) -> "Learner":
+        """One that has learnt nothing yet.
+
+        Args:
+            settings: without an open choice.
+            counts: how often the training text has each token, (V,).
+            steps_a_pass: batches in a pass.
+            ranks: the processes of the run.
 
         Raises:
             UsageError: what the cell or the device cannot have.
         """
         options = settings.training
         device = ranks.device(options)
-        network, generator = make_network(settings, vocabulary_size, device, is_alone=ranks.count == 1)
+        network, generator = make_network(settings, len(counts), device, is_alone=ranks.count == 1)
         if ranks.rank:  # the same weights in all processes, other masks in each
             generator.manual_seed(options.seed + ranks.rank * APART)
         return cls(
@@ -67,7 +74,7 @@ class Learner:
             Average(list(network.parameters()), triggered=options.average == "triggered"),
             Limits(options.clip, options.clip_value),
             device,
-            options.samples or 0,
+            make_sampler(options, counts, device),
             ranks,
             Position(),
         )
@@ -86,7 +93,7 @@ class Learner:
             self.position,
             limits=self.limits,
             device=self.device,
-            samples=self.samples,
+            sampler=self.sampler,
             ranks=self.ranks,
         )
         for step in steps:

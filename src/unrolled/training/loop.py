@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unrolled.errors import DivergenceError
 from unrolled.models import LanguageModelNetwork
+from unrolled.nn import Sampler
 from unrolled.nn.recurrent import HiddenState
 from unrolled.text.batches import Batch
 from unrolled.training.optimizers import clip_values, clipped_step, forget_gradients, gradient_norm, set_rate
@@ -112,7 +113,7 @@ def train_step(
     rate: float,
     limits: Limits,
     device: torch.device,
-    samples: int = 0,
+    sampler: Sampler | None = None,
     measure: bool = False,
     ranks: Ranks = ALONE,
 ) -> Trained:
@@ -125,7 +126,7 @@ def train_step(
         rate: learning rate.
         limits: of the gradients.
         device: of the network.
-        samples: tokens that stand for the vocabulary; 0: all do.
+        sampler: draws tokens that stand for the vocabulary; None: all do.
         measure: whether the size of the update is wanted.
         ranks: the processes of the run.
 
@@ -137,7 +138,7 @@ def train_step(
     forget_gradients(optimizer)  # first, so that their memory serves the new ones
     part, share = ranks.part(batch)
     inputs, targets, lengths = _on_device(part, device)
-    losses, penalty, state = ranks.objective(network)(inputs, targets, state, lengths=lengths, samples=samples)
+    losses, penalty, state = ranks.objective(network)(inputs, targets, state, lengths=lengths, sampler=sampler)
     loss = losses.mean()
     objective = loss if penalty is None else loss + penalty
     if ranks.count > 1:  # the mean over processes is to be the mean over tokens
@@ -177,7 +178,7 @@ def train_steps(
     *,
     limits: Limits,
     device: torch.device,
-    samples: int = 0,
+    sampler: Sampler | None = None,
     ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
     """Train until the schedule ends, from `position` on, which is kept up to date between the steps.
@@ -193,7 +194,7 @@ def train_steps(
             rate = schedule.rate(position.steps) * batch.rate
             measure = position.steps % MEASURED_STEPS == 0
             state = None if batch.starts else position.state
-            sampled = samples if schedule.left(position.steps) > PRECISE_SHARE else 0
+            is_rough = schedule.left(position.steps) > PRECISE_SHARE
             try:
                 done = train_step(
                     network,
@@ -203,7 +204,7 @@ def train_steps(
                     rate=rate,
                     limits=limits,
                     device=device,
-                    samples=sampled,
+                    sampler=sampler if is_rough else None,
                     measure=measure,
                     ranks=ranks,
                 )

@@ -14,10 +14,10 @@ from typing import Any
 
 from unrolled.errors import UsageError
 from unrolled.models import LanguageModelNetwork
-from unrolled.nn import sampling
+from unrolled.nn import Sampler
 from unrolled.settings import command_line
 from unrolled.training import recipe
-from unrolled.training.building import describe, make_network, make_optimizer, make_schedule, shape_of
+from unrolled.training.building import describe, make_network, make_optimizer, make_sampler, make_schedule, shape_of
 from unrolled.training.checks import device_of
 from unrolled.training.data import TrainingData
 from unrolled.training.loop import ALONE, PRECISE_SHARE, Limits, train_step
@@ -171,17 +171,17 @@ def largest(sizes: Sequence[int], first: float, room: Callable[[int], float], ma
 
 def tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks = ALONE) -> float:
     """Training speed over a run, measured with the first batches of the text and a network that is thrown away."""
-    options, vocabulary_size = settings.training, data.tokenizer.vocabulary_size
-    whole, samples = _tokens_per_second(settings, data, ranks, samples=0), options.samples or 0
-    if not sampling.saves(vocabulary_size, samples, (options.batch or 1) * (options.window or 1)):
+    options, whole = settings.training, _tokens_per_second(settings, data, ranks)
+    sampler = make_sampler(options, data.counts, device_of(options))
+    if sampler is None or not sampler.saves((options.batch or 1) * (options.window or 1)):
         return whole
-    sampled, precise = _tokens_per_second(settings, data, ranks, samples=samples), PRECISE_SHARE * (1 - options.hold)
+    sampled, precise = _tokens_per_second(settings, data, ranks, sampler), PRECISE_SHARE * (1 - options.hold)
     if options.minutes is not None:  # shares of the time
         return precise * whole + (1 - precise) * sampled
     return 1 / (precise / whole + (1 - precise) / sampled)  # shares of the steps
 
 
-def _tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks, *, samples: int) -> float:
+def _tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks, sampler: Sampler | None = None) -> float:
     options, seconds, tokens, state = settings.training, list[float](), list[int](), None
     network, device = _network(settings, data), device_of(options)
     optimizer, limits = make_optimizer(options, network), Limits(options.clip, options.clip_value)
@@ -191,7 +191,7 @@ def _tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks, *, 
             start = time.perf_counter()
             before = None if batch.starts else state
             part, _ = ranks.part(batch)
-            done = train_step(network, optimizer, part, before, rate=0.0, limits=limits, device=device, samples=samples)
+            done = train_step(network, optimizer, part, before, rate=0.0, limits=limits, device=device, sampler=sampler)
             seconds.append(time.perf_counter() - start)
             tokens.append(batch.tokens)
             state = done.state

@@ -7,7 +7,6 @@ import math
 from dataclasses import replace
 
 from unrolled import cells
-from unrolled.errors import UsageError
 from unrolled.models import LanguageModelShape
 from unrolled.nn.regularization import Regularization
 from unrolled.training.settings import Settings
@@ -36,16 +35,11 @@ def filled(settings: Settings) -> Settings:
 
     In a few minutes the GRU did better on characters and the LSTM on words (docs/results.md). Words tell more than
     characters, so that fewer of them make a good step.
-
-    Raises:
-        UsageError: what the unit cannot have.
     """
     is_char = settings.text.unit == "char"
     model, training = settings.model, settings.training
     hidden = model.hidden or (model.embedding if model.tied else None) or (256 if is_char else 200)
     betas = BETAS["char" if is_char else "word"]
-    if training.samples and settings.text.unit != "word":
-        raise UsageError("samples is for --unit word, whose vocabulary begins with what is frequent: leave it out")
     return replace(
         settings,
         model=replace(
@@ -83,7 +77,7 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
         rate = round(RATES["char" if is_char else "word"] * math.sqrt(512 / max(size, 128)), 4)
     samples = training.samples
     if samples is None:
-        samples = SAMPLES if settings.text.unit == "word" else 0
+        samples = 0 if is_char else SAMPLES
     window = training.window or (64 if is_char else 35)
     return filled(
         replace(

@@ -168,7 +168,7 @@ class _Run:
                 f"the batch has {self.training.batch_size} streams for {ranks.count} processes: give a larger --batch, "
                 "a longer text, or fewer processes"
             )
-        self.learner = Learner.make(settings, data.tokenizer.vocabulary_size, len(self.training), ranks)
+        self.learner = Learner.make(settings, data.counts, len(self.training), ranks)
         self.ranks = ranks
         self.shape = self.learner.network.shape
         began = started - (saved.seconds if saved else 0.0)
