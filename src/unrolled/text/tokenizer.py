@@ -11,6 +11,7 @@ from unrolled.errors import CorpusError, TokenizerError
 from unrolled.text import word_rules
 from unrolled.text.characters import CharacterTable, refuse_surrogates
 from unrolled.text.chunks import Text, grouped, line_chunks
+from unrolled.text.repetition import Repetition, text_pieces
 from unrolled.text.settings import TextSettings
 from unrolled.text.spelling import DecodingStream, Spelling, byte_pieces
 from unrolled.text.tokenizer_json import BYTE_LEVEL_END_OF_LINE, END_OF_LINE, Contents, read_tokenizer_json
@@ -25,7 +26,8 @@ class Tokenizer:
     r"""A vocabulary, and the rules by which a text is cut into its tokens and put together again.
 
     All that there is to know stands in a `tokenizer.json` of the `tokenizers` library, and `encode` and `decode` agree
-    with what the library makes of it. Characters are looked up here, without loading the library.
+    with what the library makes of it. Characters are looked up here, without loading the library; of words and
+    subwords the library is asked once for what a text repeats.
 
     Attributes:
         unit: "word", "char" or "bpe".
@@ -45,6 +47,7 @@ class Tokenizer:
         self.unknown_id = None if unit == "bpe" else 0
         self.end_of_line_id = self.tokens.index(BYTE_LEVEL_END_OF_LINE if unit == "bpe" else END_OF_LINE)
         self._spelling = _spelling(contents)
+        self._repetition = Repetition(self._encode_with_library, self.end_of_line_id)
         self._characters = CharacterTable(self.tokens, lowercase=contents.lowercase) if unit == "char" else None
 
     @classmethod
@@ -88,8 +91,10 @@ class Tokenizer:
                 yield joined, self._characters.encode(joined)
                 continue
             refuse_surrogates(joined)
-            encodings = self._library.encode_batch_fast(chunks)
-            yield joined, np.concatenate([np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
+            yield (
+                joined,
+                self._repetition.encode([piece for chunk in chunks for piece in text_pieces(chunk, self.unit)]),
+            )
 
     def decode(self, ids: ArrayLike) -> str:
         """The text of token ids (N,), with blanks where a reader expects them.
@@ -130,6 +135,9 @@ class Tokenizer:
             return tokenizers.Tokenizer.from_str(self._json)
         except Exception as error:  # the library raises nothing narrower
             raise TokenizerError(f"tokenizer.json: the tokenizers library cannot read it: {error}") from error
+
+    def _encode_with_library(self, texts: list[str]) -> "list[tokenizers.Encoding]":
+        return self._library.encode_batch_fast(texts)
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
         checked = np.asarray(ids, dtype=np.int64).reshape(-1)

@@ -1,5 +1,6 @@
 """Makes the vocabulary of a training text."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,8 @@ import numpy as np
 from unrolled.errors import UsageError
 from unrolled.text import word_rules
 from unrolled.text.characters import count_characters, refuse_surrogates
-from unrolled.text.chunks import Text, grouped, line_chunks
+from unrolled.text.chunks import Text, line_chunks
+from unrolled.text.repetition import as_lines, counted_pieces, piece_ids
 from unrolled.text.settings import SPECIAL_TOKENS, TextSettings
 from unrolled.text.tokenizer_json import END_OF_LINE, EXPRESSIONS, UNKNOWN
 
@@ -16,10 +18,6 @@ if TYPE_CHECKING:
     import tokenizers
 
 _ALL = 1 << 40  # a vocabulary larger than any text
-COUNTED_AT_ONCE = 1 << 24
-"""Characters whose words are counted together."""
-ENCODED_AT_ONCE = 1 << 20
-"""Characters that are encoded together, so that the library's own objects stay small."""
 
 
 def train_vocabulary(text: str | Text, settings: TextSettings) -> str:
@@ -69,21 +67,21 @@ def _chunks(text: str | Text) -> Iterator[str]:
 
 
 def _count_words(text: str | Text, settings: TextSettings) -> dict[str, int]:
-    """How often the text has each word: of a stretch, the library finds all words, then counts by a first encoding."""
+    """How often the text has each word: of different pieces the library finds the words, then tells which has which."""
     from tokenizers import trainers
 
-    counts: dict[str, int] = {}
-    for chunks in grouped(_chunks(text), COUNTED_AT_ONCE):
+    counts = Counter[str]()
+    for pieces in counted_pieces(_chunks(text), settings.unit):
+        pieces.pop("\n", None)
         library = _rules(settings)
         trainer = trainers.WordLevelTrainer(vocab_size=_ALL, min_frequency=0, show_progress=False, special_tokens=[])
-        library.train_from_iterator(chunks, trainer)
+        library.train_from_iterator(as_lines(list(pieces)), trainer)
         ids = library.get_vocab()
         totals = np.zeros(len(ids), dtype=np.int64)
-        for group in grouped(chunks, ENCODED_AT_ONCE):
-            for encoding in library.encode_batch_fast(group):
-                totals += np.bincount(encoding.ids, minlength=len(ids))
-        for token, n in ids.items():
-            counts[token] = counts.get(token, 0) + int(totals[n])
+        found = piece_ids(list(pieces), library.encode_batch_fast, ids.get(END_OF_LINE, -1))
+        for each, times in zip(found, pieces.values(), strict=True):
+            np.add.at(totals, each, times)
+        counts.update({token: int(totals[n]) for token, n in ids.items()})
     return counts
 
 
