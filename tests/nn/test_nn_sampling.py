@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
-from unrolled.nn import Sampler
+from unrolled.nn import Regularization, Sampler
 
 
 def test_the_targets_are_there_and_each_token_once() -> None:
@@ -74,6 +74,28 @@ def test_who_knows_the_probabilities_learns_nothing_more(engine: str) -> None:
     gradient = network.output.bias.grad
     assert gradient is not None
     assert float((gradient / repeats).abs().max()) < 0.006  # 0.09 with chances that are alike
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_sparse_gradients_are_the_dense_ones(tied: bool, dropout: float) -> None:
+    gradients = []
+    for sparse in (True, False):
+        network = LanguageModelNetwork(
+            LanguageModelShape("gru", 5000, 8, 8, 1, tied=tied),
+            regularization=Regularization(dropout=dropout),
+            sparse_gradients=sparse,
+            generator=torch.Generator().manual_seed(1),
+        )
+        ids = torch.arange(30).view(6, 5) % 7
+        sampler = Sampler(np.ones(5000), 800)
+        network.objective(ids, ids + 1, sampler=sampler).losses.mean().backward()  # type: ignore[no-untyped-call]
+        found = [network.embedding.weight.grad, network.output.weight.grad]
+        assert [each is not None and each.is_sparse for each in found] == [sparse, sparse]
+        gradients.append([each.to_dense() for each in found if each is not None])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+        assert float(one.abs().max()) > 0
 
 
 def test_what_is_not_drawn_learns_nothing() -> None:

@@ -154,7 +154,7 @@ def test_rate_and_decay_reach_the_optimizer(name: str) -> None:
     assert group["lr"] == 0.125
     assert group["weight_decay"] == (0.5 if name == "adamw" else 0)
     assert [id(p) for p in group["params"]] == [id(p) for p in network.parameters()]
-    assert network.sparse_gradients == (name == "sgd")
+    assert network.sparse_gradients == (name in {"sgd", "adamw"})
     natives = optimizers.NativeSGD | optimizers.NativeAdamW
     portable = make_optimizer(whole(optimizer=name, engine="portable").training, network)
     assert isinstance(made, natives) == (name in optimizers.NATIVE_MAKERS)

@@ -255,4 +255,4 @@ def test_tokens_stand_for_the_vocabulary_until_the_last_share_of_the_run(monkeyp
     schedule = Schedule(0.1, warm_up=0, hold=0.0, legs=[Leg(0, 40)])
     limits, reader = Limits(norm=0.0, value=0.0), windows(carried=True)
     list(train_steps(network, reader, optimizer, schedule, Position(), limits=limits, device=CPU, sampler=sampler))
-    assert seen == [sampler] * 28 + [None] * 12
+    assert seen == [sampler] * 32 + [None] * 8

@@ -182,9 +182,9 @@ def test_words_are_compared_with_a_sample_and_its_speed_is_measured_too(
     assert whole.training.samples == recipe.SAMPLES
     assert planning.tokens_per_second(whole, data) == 1000, "the vocabulary is small"
     monkeypatch.setattr(Sampler, "saves", lambda *_: True)
-    assert planning.tokens_per_second(whole, data) == pytest.approx(0.73 * 3000 + 0.27 * 1000)
+    assert planning.tokens_per_second(whole, data) == pytest.approx(0.82 * 3000 + 0.18 * 1000)
     passes = replace(whole, training=replace(whole.training, minutes=None, epochs=3))
-    assert planning.tokens_per_second(passes, data) == pytest.approx(1 / (0.73 / 3000 + 0.27 / 1000))
+    assert planning.tokens_per_second(passes, data) == pytest.approx(1 / (0.82 / 3000 + 0.18 / 1000))
     characters = replace(minutes(1), text=TextSettings(unit="char"))
     plain = recipe.planned(characters, 32, recipe.SOME_PASSES)
     assert plain.training.samples == 0

@@ -84,8 +84,9 @@ class LanguageModelNetwork(nn.Module):
         initial_range: bound of all weights and recurrent biases that begin uniform; None: see `reset_parameters`.
         forget_bias: where the bias of a forget gate begins.
         engine: name of the engine, or "auto".
-        sparse_gradients: whether the embedding's gradient is a sparse tensor of the rows that a batch uses, where that
-            is less: with weights that are not tied and V > T*B. Not every optimizer takes it, as with nn.Embedding.
+        sparse_gradients: whether the gradients of embedding and of a sampled output layer are sparse tensors of the
+            rows that a batch uses, where that is less than all: with V > T*B, and with tied weights only where the
+            output layer is sampled too. Not every optimizer takes them, as with nn.Embedding.
         generator: source of the initial weights and of the dropout's randomness; torch's own if None.
     """
 
@@ -166,7 +167,8 @@ class LanguageModelNetwork(nn.Module):
             lengths: (B,); what lies at and past a sequence's length does not count. None: all counts.
             sampler: draws tokens that stand for the vocabulary, where that saves work; None: all do.
         """
-        raw, state = self._read(ids, state, lengths)
+        is_sampled = sampler is not None and sampler.saves(targets.numel())
+        raw, state = self._read(ids, state, lengths, is_sampled=is_sampled)
         outputs = self.output_dropout(raw)
         losses, wanted, penalty = self.losses(outputs, targets, lengths, sampler=sampler), self.regularization, None
         if self.training and wanted.activation:  # as in the source: outputs as the next layer sees them
@@ -176,10 +178,13 @@ class LanguageModelNetwork(nn.Module):
             penalty = changes if penalty is None else penalty + changes
         return Objective(losses, penalty, state)
 
-    def _read(self, ids: Tensor, state: HiddenState | None, lengths: Tensor | None) -> tuple[Tensor, HiddenState]:
-        """Tokens to the last layer's outputs as they are."""
+    def _read(
+        self, ids: Tensor, state: HiddenState | None, lengths: Tensor | None, *, is_sampled: bool = False
+    ) -> tuple[Tensor, HiddenState]:
+        """Tokens to the last layer's outputs as they are; `is_sampled` tells that the output layer uses some rows."""
         embedding, wanted = self.embedding.weight, self.regularization
-        sparse = self.sparse_gradients and not self.shape.tied and self.shape.vocabulary_size > ids.numel()
+        uses_all = self.shape.tied and not is_sampled
+        sparse = self.sparse_gradients and not uses_all and self.shape.vocabulary_size > ids.numel()
         drops, of_tokens = self.training and wanted.of_inputs > 0, wanted.dropout_embedding or 0.0
         if drops and not wanted.locked:
             index, rows = dropped_rows(ids, embedding, of_tokens=of_tokens, sparse=sparse, generator=self._generator)
@@ -226,9 +231,10 @@ class LanguageModelNetwork(nn.Module):
         weight: Tensor = self.output.weight
         bias: Tensor = self.output.bias
         check_tokens("targets", wanted, tuple(wanted.shape), self.shape.vocabulary_size)
-        if sampler is not None and sampler.saves(len(wanted)):
+        if sampler is not None and sampler.saves(targets.numel()):
             sample = sampler.draw(wanted, self._generator)
-            weight, wanted = weight.index_select(0, sample.tokens), sample.targets
+            weight = nn.functional.embedding(sample.tokens, weight, sparse=self.sparse_gradients)
+            wanted = sample.targets
             bias = bias.index_select(0, sample.tokens) - sample.log_chances.to(bias.dtype)
         return autograd.linear_cross_entropy(engine, rows, weight, bias, wanted)
 

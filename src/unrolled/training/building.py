@@ -44,7 +44,9 @@ def make_network(
         forget_bias=model.forget_bias,
         engine=options.engine,
         # to find the rows that occur would stall a GPU
-        sparse_gradients=is_alone and device.type == "cpu" and optimizers.takes_sparse_gradients(options.optimizer),
+        sparse_gradients=is_alone
+        and device.type == "cpu"
+        and optimizers.takes_sparse_gradients(options.optimizer, options.engine),
         generator=generator,
     )
     if device.type != "cpu":

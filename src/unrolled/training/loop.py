@@ -98,7 +98,7 @@ class Step:
 
 SMALLEST_WEIGHTS = 1e-30
 """What the norm of weights that are all zero is taken for."""
-PRECISE_SHARE = 0.3
+PRECISE_SHARE = 0.2
 """In this last share of the rate's fall the whole vocabulary is looked at in each step."""
 MEASURED_STEPS = 20
 """The size of the update is measured once in so many steps: it takes a copy of the weights."""

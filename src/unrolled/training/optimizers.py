@@ -64,6 +64,7 @@ class NativeAdamW(torch.optim.AdamW):
         self, parameters: Sequence[Parameter], rate: float, *, betas: tuple[float, float], weight_decay: float
     ) -> None:
         super().__init__(parameters, rate, betas=betas, weight_decay=weight_decay)
+        self._spread: dict[Tensor, Tensor] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -80,7 +81,7 @@ class NativeAdamW(torch.optim.AdamW):
             states = [self._state(parameter) for parameter in parameters]
             update.adamw(
                 parameters,
-                [_dense(parameter.grad) for parameter in parameters],
+                [self._dense_gradient(parameter) for parameter in parameters],
                 *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")),
                 rate=group["lr"],
                 scale=scale,
@@ -88,6 +89,21 @@ class NativeAdamW(torch.optim.AdamW):
                 epsilon=group["eps"],
                 weight_decay=group["weight_decay"],
             )
+            for parameter in parameters:
+                if parameter.grad.is_sparse:
+                    self._spread[parameter][parameter.grad._indices()[0]] = 0
+
+    def _dense_gradient(self, parameter: Tensor) -> Tensor:
+        """The gradient with all its rows; of a sparse one in memory that is zero between two updates."""
+        gradient = parameter.grad
+        assert gradient is not None
+        if not gradient.is_sparse:
+            return gradient
+        if parameter not in self._spread:
+            self._spread[parameter] = torch.zeros_like(parameter)
+        gradient = gradient.coalesce()
+        self._spread[parameter][gradient.indices()[0]] = gradient.values()
+        return self._spread[parameter]
 
     def _state(self, parameter: Tensor) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[parameter]
@@ -160,13 +176,15 @@ def _leave_the_compiler_alone() -> None:
             setattr(plain, "__dynamo_disable", plain)
 
 
-def takes_sparse_gradients(name: str) -> bool:
-    """Whether the optimizer of that name leaves alone what has a gradient of zero, and reads sparse gradients.
+def takes_sparse_gradients(name: str, engine: str = "auto") -> bool:
+    """Whether the optimizer that `make` gives reads sparse gradients of parameters on the CPU, so that it saves time.
 
-    Momentum, RMSprop and AdamW move or decay every row in every step. Adagrad leaves rows alone, but torch reads sparse
-    gradients only without its fused kernel, which would make the rest of the update slower than this makes it faster.
+    SGD leaves alone what has a gradient of zero. AdamW moves every row in every step; the native one spreads a sparse
+    gradient over memory that it keeps, which costs less than a new dense gradient. Momentum and RMSprop have no such
+    thing. Adagrad leaves rows alone, but torch reads sparse gradients only without its fused kernel, which would make
+    the rest of the update slower than this makes it faster.
     """
-    return name == "sgd"
+    return name == "sgd" or (name == "adamw" and engine in {"auto", "native"} and update.is_available())
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:

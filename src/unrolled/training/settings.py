@@ -89,7 +89,7 @@ class TrainingSettings:
     samples: int | None = option(
         None,
         "Tokens drawn at random with which targets are compared, rather than with the whole vocabulary, until the last "
-        "30% of the rate's fall; 0: none (default: 0, with --minutes 1000)",
+        "20% of the rate's fall; 0: none (default: 0, with --minutes 1000)",
     )
     weight_decay: float = option(0.01, "Share of the rate by which adamw shrinks weights in each step")
     average: str = option(
