@@ -14,7 +14,7 @@ from torch.nn import Parameter
 from unrolled import model_directory
 from unrolled.models import LanguageModelNetwork
 from unrolled.training import averaging, learner
-from unrolled.training import run as run_module
+from unrolled.training import course as course_module
 from unrolled.training.averaging import PATIENCE, Average
 from unrolled.training.events import Stopped
 from unrolled.training.loop import Step, mean_loss, train_steps
@@ -168,7 +168,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Arrays]]:
             seen["stepped"].append(network.tensors())
             yield step
 
-    monkeypatch.setattr(run_module, "mean_loss", pretend)
+    monkeypatch.setattr(course_module, "mean_loss", pretend)
     monkeypatch.setattr(learner, "train_steps", watched_steps)
     return seen
 

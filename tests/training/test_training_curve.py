@@ -72,7 +72,7 @@ def test_a_run_leaves_a_picture_of_its_log(corpus: Path, tmp_path: Path, axes_of
     assert len(np.unique(np.ascontiguousarray(pixels).view(np.uint32))) > 50
     log = log_of(out)
     drawn = axes_of(log)
-    assert len(drawn) == 6
+    assert len(drawn) == 7
     for name, title, _ in SMALL_PANELS:
         points = [(line["passes"], line[name]) for line in log if line.get(name) is not None]
         assert len(points) > 1, name
@@ -103,6 +103,7 @@ def test_what_explains_the_losses_is_drawn_on_the_scale_that_suits_it(axes_of: C
         "clipped": lambda n: (n % 3) / 2,
         "update_ratio": lambda n: 1e-3 / n if n % 4 else None,  # not measured in every line
         "tokens_per_second": lambda n: 9000.0 + n,
+        "effective_memory": lambda n: float(n) if n % 2 else None,  # none where it is longer than what is looked at
     }
     records = trained(20, **fields)
     drawn = axes_of(records)
@@ -148,6 +149,7 @@ def test_huge_and_tiny_values_can_be_drawn() -> None:
         "clipped": (0.0, 1.0),
         "update_ratio": (1e30, 1e-300),
         "tokens_per_second": (1e12, 1e-3),
+        "effective_memory": (1e12, 0.0),
     }
     records = [
         {"step": n, "passes": n / 1000} | {name: pair[n % 2] for name, pair in values.items()} for n in range(1, 6)

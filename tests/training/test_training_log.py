@@ -17,7 +17,7 @@ from .runs import EVERYTHING, config_of, log_of, settings, settings_of, train
 pytestmark = pytest.mark.usefixtures("no_curve")
 
 TRAINING = ["training_loss", "learning_rate", "gradient_norm", "clipped", "update_ratio", "tokens_per_second"]
-VALIDATION = ["validation_loss", "perplexity", "bits_per_character"]
+VALIDATION = ["validation_loss", "perplexity", "bits_per_character", "effective_memory"]
 
 
 RATES = {"adamw": 0.03, "sgd": 2.0, "momentum": 0.4, "rmsprop": 0.01, "adagrad": 0.1}

@@ -106,7 +106,7 @@ def test_a_run_tells_that_it_reads(corpus: Path, tmp_path: Path, monkeypatch: py
         return prepare(sources, text, report)
 
     told = threading.Event()
-    monkeypatch.setattr("unrolled.training.run.prepare", slowly)
+    monkeypatch.setattr("unrolled.training.reading.prepare", slowly)
     seen: list[Event] = []
     for event in run([corpus], tmp_path / "model", SETTINGS):
         seen.append(event)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from unrolled.training import course as course_module
 from unrolled.training import output as output_module
 from unrolled.training import planning as planning_module
 from unrolled.training import run as run_module
@@ -32,7 +33,7 @@ def test_a_run_of_minutes_is_repeated_by_the_plan_that_it_made(
 ) -> None:
     clock = Clock()
     with monkeypatch.context() as patch:
-        for module in (run_module, output_module, planning_module):
+        for module in (run_module, course_module, output_module, planning_module):
             patch.setattr(module, "time", clock)
         wanted = settings(training={"epochs": None, "minutes": 0.5, "schedule": "cosine"})
         timed, expected = train(corpus, tmp_path / "timed", wanted)

@@ -15,7 +15,7 @@ from unrolled import LanguageModel, engines, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, TrainingError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.text.report import DataReport
-from unrolled.training import run as run_module
+from unrolled.training import course as course_module
 from unrolled.training.data import prepare
 from unrolled.training.events import DataRead, Finished, Prepared, Progress, Stopped, Validated, WentBack
 from unrolled.training.loop import mean_loss
@@ -112,7 +112,7 @@ def test_the_weights_that_did_best_are_kept(corpus: Path, tmp_path: Path, monkey
         seen.append(network.tensors())
         return next(losses)
 
-    monkeypatch.setattr(run_module, "mean_loss", pretend)
+    monkeypatch.setattr(course_module, "mean_loss", pretend)
     finished, validations = train(corpus, tmp_path / "model", settings(training={"epochs": 4}))
     assert [(v.loss, v.best) for v in validations] == [(3.0, True), (2.0, True), (2.5, False), (2.75, False)]
     assert finished.loss == config_of(tmp_path / "model")["training"]["results"]["validation_loss"] == 2.0

@@ -9,8 +9,8 @@ import pytest
 
 from unrolled import LanguageModel
 from unrolled.errors import TrainingError
+from unrolled.training import course as course_module
 from unrolled.training import loop, optimizers
-from unrolled.training import run as run_module
 from unrolled.training.events import Finished, Validated, WentBack
 from unrolled.training.loop import mean_loss
 from unrolled.training.run import run
@@ -106,7 +106,7 @@ def test_a_validation_without_a_number_is_a_setback_too(
 ) -> None:
     losses = iter([math.nan])
     own = mean_loss
-    monkeypatch.setattr(run_module, "mean_loss", lambda *arguments: next(losses, None) or own(*arguments))
+    monkeypatch.setattr(course_module, "mean_loss", lambda *arguments: next(losses, None) or own(*arguments))
     events = list(run([corpus], tmp_path / "model", SETTINGS))
     (back,) = (event for event in events if isinstance(event, WentBack))
     assert back.to == 0

@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "Say how well a model predicts a text.",
     "score": "Give the log-probability of each line of a text.",
     "generate": "Write new text.",
+    "lab": "See what backpropagation through time does in a network, on your own text.",
     "info": "Say what is in a model directory, or what this installation has.",
 }
 INTERRUPTED = 130
@@ -39,6 +40,10 @@ class _Verbs(TyperGroup):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"unrolled.cli.{cmd_name}")
+        if hasattr(module, "app"):  # a verb with verbs of its own
+            group = typer.main.get_command(module.app)
+            group.name, group.help = cmd_name, module.__doc__
+            return group
         verb = typer.Typer(rich_markup_mode=None, add_completion=False)
         verb.command(cmd_name, help=module.__doc__)(module.verb)
         return typer.main.get_command(verb)

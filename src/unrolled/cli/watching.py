@@ -12,6 +12,7 @@ from unrolled.training.events import (
     Reading,
     Stopped,
     Validated,
+    Warned,
     WentBack,
 )
 
@@ -43,6 +44,9 @@ class Watcher:
                 self._progress(event)
             case Validated():
                 self._validated(event)
+            case Warned():
+                self.close()
+                say(f"warning     {event.message}")
             case WentBack():
                 self.close()
                 say(f"went back   {event.reason}: on from step {event.to:,} with rate {event.learning_rate:g}")

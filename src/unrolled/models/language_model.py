@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled import cells, engines
-from unrolled.engines import autograd
+from unrolled.engines import LanguageModelWeights, LayerWeights, autograd
 from unrolled.engines.checks import check_tokens, expect
 from unrolled.errors import UsageError
 from unrolled.nn import Dropout, Recurrent, Regularization, Sampler
@@ -22,6 +22,7 @@ from unrolled.nn.dropout import dropped_rows
 from unrolled.nn.penalties import activation_penalty, temporal_activation_penalty
 from unrolled.nn.recurrent import HiddenState
 
+LAYER_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 EMBEDDING_RANGE = 0.1
 """Bound of the embedding's first values (as in Merity et al., arXiv:1708.01009)."""
 
@@ -248,6 +249,17 @@ class LanguageModelNetwork(nn.Module):
         if self.shape.tied:
             del arrays["output.weight"]
         return arrays
+
+    def weights(self, dtype: npt.DTypeLike = np.float32) -> LanguageModelWeights:
+        """The weights as engines take them, copied into NumPy arrays of a dtype."""
+        tensors = {name: array.astype(dtype, copy=False) for name, array in self.tensors().items()}
+        layers = tuple(
+            LayerWeights(*(tensors[f"recurrent.{name}_l{layer}"] for name in LAYER_WEIGHTS))
+            for layer in range(self.shape.layers)
+        )
+        embedding = tensors["embedding.weight"]
+        output = tensors.get("output.weight", embedding), tensors["output.bias"]
+        return LanguageModelWeights(self.recurrent.cell, embedding, layers, *output)
 
     def load_tensors(self, tensors: dict[str, npt.NDArray[Any]]) -> None:
         """Take over weights in the form that `tensors` gives them."""

@@ -13,6 +13,7 @@ SMALL_PANELS = (
     ("clipped", "share of steps clipped", "share"),
     ("update_ratio", "norm of update / norm of weights", "log"),
     ("tokens_per_second", "tokens per second", "linear"),
+    ("effective_memory", "steps back after which 1% of an error is left", "linear"),
 )
 """Field of the log, title, and scale of its axis."""
 
@@ -34,7 +35,7 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
     losses = figure.add_subplot(grid[:2, :])
     _draw_losses(losses, records, uniform=uniform, unigram=unigram)
     losses.set_title(title, fontsize=11)
-    places = (grid[2, :3], grid[2, 3:], grid[3, :2], grid[3, 2:4], grid[3, 4:])
+    places = (grid[row, 2 * column : 2 * column + 2] for row in (2, 3) for column in range(3))
     for place, (name, label, scale) in zip(places, SMALL_PANELS, strict=True):
         axes = figure.add_subplot(place, sharex=losses)
         points = _points(records, name)

@@ -111,6 +111,19 @@ class Validated:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """Something goes wrong with the gradients; said once a run.
+
+    Attributes:
+        step: updates so far.
+        message: what, with figures, and what would help.
+    """
+
+    step: int
+    message: str
+
+
+@dataclass(frozen=True)
 class WentBack:
     """Loss or gradient was no longer a finite number: the run goes on from its last checkpoint, with a lower rate.
 
@@ -163,7 +176,7 @@ class Stopped:
     resume: str
 
 
-Event = Reading | DataRead | Planned | Prepared | Progress | Validated | WentBack | Finished | Stopped
+Event = Reading | DataRead | Planned | Prepared | Progress | Validated | Warned | WentBack | Finished | Stopped
 
 Record = dict[str, Any]
 """A line of log.jsonl."""

@@ -4,52 +4,24 @@ The run reads the text, makes the network, drives the loop, tries the network on
 keeps the weights that did best, and writes the model directory. Whoever iterates over it only watches.
 """
 
-import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
-from unrolled import engines, metrics, model_directory
-from unrolled.errors import DivergenceError, TrainingError, UnrolledError, UsageError
-from unrolled.text.batches import StreamReader
-from unrolled.text.corpus import STANDARD_INPUT
+from unrolled import model_directory
 from unrolled.training import resuming
-from unrolled.training.background import in_background
-from unrolled.training.building import describe
 from unrolled.training.checks import check_directory
-from unrolled.training.data import Report, TrainingData, prepare
-from unrolled.training.events import (
-    DataRead,
-    Event,
-    Finished,
-    Planned,
-    Prepared,
-    Progress,
-    Reading,
-    Stopped,
-    Validated,
-    WentBack,
-)
+from unrolled.training.course import SECONDS_TO_FINISH, Course
+from unrolled.training.events import DataRead, Event, Finished, Planned
 from unrolled.training.joining import joined
-from unrolled.training.learner import Learner
-from unrolled.training.loop import Step, mean_loss
-from unrolled.training.meter import Meter
-from unrolled.training.output import Output
 from unrolled.training.planning import make_plan
-from unrolled.training.ranks import Ranks, peers_explained
+from unrolled.training.ranks import Ranks
+from unrolled.training.reading import read_text
 from unrolled.training.recipe import filled
-from unrolled.training.schedule import Leg, Pacer
 from unrolled.training.settings import Settings
-
-SECONDS_TO_FINISH = 2.0
-"""What saving and drawing take after the last validation; a run of given minutes keeps so much time for them."""
-MOST_SETBACKS = 3
-"""A run goes back to its last checkpoint so often, where loss or gradient was no longer a finite number."""
-SLOWER = 0.5
-"""What the learning rate is multiplied by each time."""
 
 
 def run(
@@ -102,7 +74,7 @@ def _run(
     settings = settings if saved is None else saved.settings
     torch.set_num_threads(settings.training.threads or ranks.threads())
     ranks.device(settings.training)
-    data = yield from _data(sources, settings, saved, ranks)
+    data = yield from read_text(sources, settings, saved, ranks)
     yield DataRead(data.report, data.notes(), data.uniform, data.unigram)
     if saved is None and (out is None or settings.training.minutes is not None):
         open_ = settings
@@ -111,251 +83,8 @@ def _run(
         settings = plan.settings
     if out is None:
         return
-    current = _Run(out, filled(settings), data, started=started, saved=saved, ranks=ranks)
+    course = Course(out, filled(settings), data, started=started, saved=saved, ranks=ranks)
     if saved is None:  # not before: settings that cannot be leave an earlier run alone
         ranks.from_first(lambda: model_directory.clear_run(out))
-    yield current.prepared()
-    yield from current.events(should_stop)
-
-
-def _data(
-    sources: Sequence[str | Path], settings: Settings, saved: resuming.Saved | None, ranks: Ranks
-) -> Generator[Reading, None, TrainingData]:
-    """The text, read by the first process before the others, which then find in the cache what it has kept there.
-
-    Raises:
-        UnrolledError: one of them could not read it, or they read different texts.
-    """
-
-    def read(report: Report) -> TrainingData:
-        return prepare(sources, settings.text, report) if saved is None else saved.data(sources, report)
-
-    if ranks.count == 1:
-        return (yield from in_background(read))
-    if STANDARD_INPUT in map(str, sources):
-        raise UsageError("standard input (-) can be read by one process only: give several of them a file")
-    data, error = None, None
-    for turn in ("first", "others"):
-        if ranks.is_first == (turn == "first"):
-            try:
-                data = yield from in_background(read)
-            except UnrolledError as raised:
-                error = raised
-        ranks.agree("", error)
-    assert data is not None
-    ranks.agree(data.fingerprint())
-    return data
-
-
-class _Run:
-    """The parts of a run under way."""
-
-    def __init__(
-        self,
-        out: Path,
-        settings: Settings,
-        data: TrainingData,
-        *,
-        started: float,
-        saved: resuming.Saved | None,
-        ranks: Ranks,
-    ) -> None:
-        options = settings.training
-        self.settings, self.data = settings, data
-        self.training, self.validation = data.training_reader(options), data.validation_reader(options)
-        if isinstance(self.training, StreamReader) and self.training.batch_size < ranks.count:
-            raise UsageError(
-                f"the batch has {self.training.batch_size} streams for {ranks.count} processes: give a larger --batch, "
-                "a longer text, or fewer processes"
-            )
-        self.learner = Learner.make(settings, data.counts, len(self.training), ranks)
-        self.ranks = ranks
-        self.shape = self.learner.network.shape
-        began = started - (saved.seconds if saved else 0.0)
-        self.output = Output(out, settings, self.shape, data, began, writes=ranks.is_first)
-        self.setbacks = 0
-        self.meter = Meter(time.perf_counter)
-        self.is_new = saved is None or not saved.tensors
-        if saved is not None and saved.tensors:
-            self.learner.restore(saved.state, saved.tensors)
-            self.output.keep(saved.best_tensors, saved.best)
-        self.pacer = self._pacer()
-
-    @property
-    def steps(self) -> int:
-        """Updates so far."""
-        return self.learner.position.steps
-
-    def _pacer(self) -> Pacer | None:
-        minutes = self.settings.training.minutes
-        if minutes is None:
-            return None
-        deadline = self.output.started + 60 * minutes
-        steps_a_pass = len(self.training)
-        steps_a_validation = steps_a_pass * self.validation.tokens / self.training.tokens / 3  # no way back
-        return Pacer(
-            self.learner.schedule, deadline, steps_a_pass, steps_a_validation, SECONDS_TO_FINISH, time.perf_counter
-        )
-
-    def prepared(self) -> Prepared:
-        """What a person wants to know before the first step."""
-        network = self.learner.network
-        engine = engines.choose(self.settings.training.engine, network.recurrent.cell, network.embedding.weight)
-        return Prepared(
-            engine.description(),
-            str(self.learner.device),
-            network.parameter_count(),
-            describe(self.shape),
-            len(self.training),
-            self.steps,
-            self.training.notes,
-        )
-
-    def events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Train to the end, or until asked to stop; where training breaks off, what did best so far is saved."""
-        try:
-            if self.is_new:
-                self._checkpoint()
-            self.ranks.begin()
-            while True:
-                try:
-                    with nullcontext() if self.ranks.count == 1 else peers_explained():
-                        yield from self._events(should_stop)
-                    return
-                except DivergenceError as error:
-                    yield self._go_back(error)
-        except TrainingError as error:
-            self.output.save(self.steps)
-            raise TrainingError(f"{error}; the best weights so far are in {self.output.folder}") from error
-
-    def _events(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        if self.pacer is not None:
-            self.pacer.begin(self.steps)
-        validated_at = -1
-        for step in self.learner.steps(self.training):
-            self.meter.add(step)
-            if self.pacer is not None and self.ranks.is_first:
-                self.pacer.after(step.number)
-            yield self._progress(step)
-            if self.meter.report_is_due() or step.ends_pass or step.number == self.learner.schedule.end:
-                self._log_training(step)
-            if step.ends_pass:
-                validated_at = step.number
-                yield self._validate()
-            stops, checkpoint_is_due = self._agreed(should_stop(), self.output.checkpoint_is_due())
-            if stops:
-                yield self._stop()
-                return
-            if checkpoint_is_due:
-                self._checkpoint()
-                self.meter.skip()
-        if validated_at != self.steps:
-            yield self._validate()
-        yield self._finish()
-
-    def _checkpoint(self) -> None:
-        self.output.checkpoint(self.learner)
-        self.ranks.wait()
-
-    def _agreed(self, stops: bool, checkpoint_is_due: bool) -> tuple[bool, bool]:
-        """Whether to stop and to write a checkpoint, the same in all processes, as is the plan from here on.
-
-        Any of them may have been asked to stop; the rest is for the first to say.
-        """
-        ranks, schedule = self.ranks, self.learner.schedule
-        if ranks.count == 1:
-            return stops, checkpoint_is_due
-        leg = schedule.legs[-1] if schedule.legs and ranks.is_first else Leg(0, 0)
-        due = checkpoint_is_due and ranks.is_first
-        asked, due_, start, end = (int(number) for number in ranks.sums(stops, due, leg.start, leg.end))
-        if not ranks.is_first and end and (not schedule.legs or schedule.legs[-1] != Leg(start, end)):
-            schedule.fall_to(start, end)
-        return asked > 0, due_ > 0
-
-    def _go_back(self, error: DivergenceError) -> WentBack:
-        """On from the last checkpoint with a lower rate, which is saved too."""
-        step, learner, output = self.steps, self.learner, self.output
-        self.setbacks += 1
-        found = self.ranks.from_first(lambda: model_directory.load_training(output.folder))
-        if self.setbacks > MOST_SETBACKS or found is None:
-            raise TrainingError(
-                f"{error}; the run went back {MOST_SETBACKS} times and lowered its rate, in vain"
-            ) from error
-        rate = SLOWER * learner.schedule.highest
-        learner.restore(*found)
-        learner.schedule.highest = rate
-        self._checkpoint()
-        output.log(
-            {"step": step, "passes": step / len(self.training), "went_back_to": self.steps, "highest_rate": rate}
-        )
-        self.meter = Meter(time.perf_counter)
-        return WentBack(step, self.steps, rate, str(error))
-
-    def _progress(self, step: Step) -> Progress:
-        now = time.perf_counter()
-        if self.pacer is not None:
-            whole, left = 60 * (self.settings.training.minutes or 0), max(0.0, self.pacer.deadline - now)
-            share = 1 - left / whole
-        else:
-            end = self.learner.schedule.end or step.number
-            share = step.number / end
-            left = (end - step.number) * self.meter.seconds_a_step
-        return Progress(step.number, share, self.meter.loss, self.meter.tokens_per_second, left)
-
-    def _log_training(self, step: Step) -> None:
-        self.output.log({"step": step.number, "passes": step.number / len(self.training)} | self.meter.take())
-
-    def _validate(self) -> Validated:
-        began, average, steps = time.perf_counter(), self.learner.average, self.steps
-        with average.in_place():
-            loss = mean_loss(self.learner.network, self.validation, self.learner.device, self.ranks)
-            if not math.isfinite(loss):
-                raise DivergenceError(f"step {steps}: the validation loss is {loss}: give a lower --learning-rate")
-            improved = loss < self.output.best
-            tensors = self.learner.network.tensors() if improved else {}
-        average.validated(loss)
-        if self.pacer is not None:
-            self.pacer.validated(time.perf_counter() - began)
-        result = Validated(
-            steps,
-            steps / len(self.training),
-            loss,
-            metrics.perplexity(loss),
-            self.data.validation_bits_per_character(loss),
-            improved,
-        )
-        self.output.log(
-            {
-                "step": steps,
-                "passes": result.passes,
-                "validation_loss": loss,
-                "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
-                "bits_per_character": result.bits_per_character,
-            }
-        )
-        if improved:
-            self.output.keep(tensors, loss)
-            self.output.save_if_due(steps)
-        self.ranks.wait()
-        self.meter.skip()
-        return result
-
-    def _stop(self) -> Stopped:
-        self._checkpoint()
-        self.output.draw(self._title())
-        return Stopped(self.output.folder, self.steps, "--resume")
-
-    def _finish(self) -> Finished:
-        output, steps, schedule = self.output, self.steps, self.learner.schedule
-        went_back = schedule.highest != self.settings.training.highest_rate
-        repeat = "" if went_back or self.ranks.count > 1 else output.repeat(schedule.plan())
-        output.save(steps, repeat=repeat)
-        output.draw(self._title())
-        self.ranks.from_first(
-            lambda: model_directory.clear_training(output.folder)
-        )  # last, so that a run that is killed here can be finished
-        sources = self.data.parts["train"].sources
-        return Finished(output.folder, steps, output.best, output.seconds, repeat, sources)
-
-    def _title(self) -> str:
-        return f"{describe(self.shape)}, {self.learner.network.parameter_count():,} parameters"
+    yield course.prepared()
+    yield from course.events(should_stop)

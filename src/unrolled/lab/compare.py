@@ -1,0 +1,399 @@
+"""Cells and remedies side by side, at equal parameters: what an error becomes over the lag, and what is remembered.
+
+Each candidate reads a text (characters; gradient over the lag before and after training, and the loss on the way) and
+tries two tasks where the answer lies many steps back (`tasks`), at longer and longer lags until it fails. All with
+Adam at one rate, with the gradient clipped and as it is. One seed: a picture for a lecture, not a ranking.
+"""
+
+import math
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+
+from unrolled import cells
+from unrolled.engines.through_time import WHOLE, effective_memory, error_sizes, over_the_lag
+from unrolled.errors import DivergenceError
+from unrolled.lab.pictures import COLOURS, WIDTH, Picture, log_scale, new_figure, style
+from unrolled.lab.subject import Report, nobody
+
+CLIP = 1.0
+RATE, TASK_RATE = 0.003, 0.006
+BATCH, WINDOW = 16, 50
+"""Of the text."""
+LAGS_OF_TEXT = 100
+"""Steps over which gradients of the text are looked at."""
+RECENT = 50
+"""Batches over whose mean a task counts as solved."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A cell with what is done against forgetting.
+
+    Attributes:
+        name: for a person.
+        cell: of the registry.
+        options: of nn.Recurrent.
+    """
+
+    name: str
+    cell: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+CANDIDATES = (
+    Candidate("tanh", "tanh"),
+    Candidate("tanh, orthogonal", "tanh", {"initialization": "orthogonal"}),
+    Candidate("tanh, signal norm kept", "tanh", {"signal_norm": 1.0}),
+    Candidate("relu", "relu"),
+    Candidate("relu, identity", "relu", {"initialization": "identity"}),
+    Candidate("GRU", "gru"),
+    Candidate("LSTM, forget bias 0", "lstm", {"forget_bias": 0.0}),
+    Candidate("LSTM, forget bias 1", "lstm", {"forget_bias": 1.0}),
+)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is done.
+
+    Attributes:
+        parameters: weights of the recurrent layer, about the same for all.
+        text_steps: updates on the text.
+        task_steps: most updates on a task at one lag.
+        task_batch: sequences a batch of a task.
+        lags: of the tasks, T and N, tried in order.
+    """
+
+    parameters: int = 8_000
+    text_steps: int = 300
+    task_steps: int = 1_000
+    task_batch: int = 32
+    lags: tuple[int, ...] = (10, 20, 40, 80)
+
+
+SHORT = Extent()
+FULL = Extent(40_000, 5_000, 20_000, 64, (10, 20, 40, 80, 120, 160, 240, 320, 480, 640))
+"""For a night."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a candidate.
+
+    Attributes:
+        name: of the candidate.
+        clip: norm to which gradients were clipped; 0: not.
+        hidden: H, from the parameters wanted.
+        before, after: median size of dE_t/ds_k against lag 0, over the lag.
+        losses: (step, nats per character) of training, smoothed.
+        adding, copying: the longest lag solved, and the first that was not; None for either where there is none.
+        diverged: whether the loss on the text stopped being a number.
+    """
+
+    name: str
+    clip: float
+    hidden: int
+    before: list[float]
+    after: list[float]
+    losses: list[tuple[int, float]]
+    adding: tuple[int | None, int | None]
+    copying: tuple[int | None, int | None]
+    diverged: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return vars(self) | {
+            "effective_memory_before": effective_memory(np.array(self.before)),
+            "effective_memory_after": effective_memory(np.array(self.after)) if self.after else None,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All candidates."""
+
+    extent: Extent
+    outcomes: list[Outcome]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {"extent": vars(self.extent), "outcomes": [outcome.as_dict() for outcome in self.outcomes]}
+
+    def lines(self) -> list[str]:
+        """For a person: a table."""
+        lines = [
+            f"{'':<26}{'clipped':<9}{'units':>5}  {'memory before':>13}  {'after':>6}  {'nats':>6}  "
+            f"{'adding':>12}  {'copying':>12}"
+        ]
+        for each in self.outcomes:
+            memories = [_memory(curve) for curve in (each.before, each.after)]
+            loss = "none" if each.diverged or not each.losses else f"{each.losses[-1][1]:.3f}"
+            lines.append(
+                f"{each.name:<26}{'to 1' if each.clip else 'no':<9}{each.hidden:>5}  {memories[0]:>13}  "
+                f"{memories[1]:>6}  {loss:>6}  {_solved(each.adding):>12}  {_solved(each.copying):>12}"
+            )
+        lines.append(
+            "memory: lag at which 1% of an error is left; adding, copying: longest lag solved, < first one failed"
+        )
+        return lines
+
+    def pictures(self) -> list[Picture]:
+        """The picture for a lecture, and its four parts by themselves."""
+        parts: tuple[tuple[str, str, Callable[..., None], dict[str, Any]], ...] = (
+            ("before", "What is left of an error before training", _draw_flow, {"trained": False}),
+            ("after", "The same after training on text", _draw_flow, {"trained": True}),
+            ("loss", "Loss on the text", _draw_losses, {}),
+            ("tasks", "How far back is remembered", _draw_tasks, {}),
+        )
+        captions = {
+            "before": "Median size of dE_t/ds_k against lag 0, of fresh networks of equal size reading the text.",
+            "after": "The same networks after training, gradients clipped.",
+            "loss": "Nats per character while training, gradients clipped; dashed, in the same colour: not clipped.",
+            "tasks": "The longest lag at which a candidate solves the task: the sum of two marked numbers among T, and "
+            "a copy of three symbols after N blanks. Light: not clipped.",
+        }
+        with style():
+            figure, grid = new_figure(7.0, 2, 2, width=2 * WIDTH)
+            for axes, (_, title, draw, options) in zip(grid.flat, parts, strict=True):
+                draw(axes, self.outcomes, **options)
+                axes.set_title(title)
+            lecture = "Cells and remedies at equal parameters. " + captions["tasks"]
+            found = [Picture("compare", "Who remembers, and who can learn to", lecture, figure)]
+            for name, title, draw, options in parts:
+                figure, axes = new_figure(3.6)
+                draw(axes, self.outcomes, **options)
+                found.append(Picture(f"compare-{name}", title, captions[name], figure))
+            return found
+
+
+def compare(
+    text: str,
+    extent: Extent = SHORT,
+    *,
+    candidates: Sequence[Candidate] = CANDIDATES,
+    jobs: int = 1,
+    seed: int = 1,
+    tell: Report = nobody,
+) -> Comparison:
+    """Compare cells.
+
+    Args:
+        text: to read; its characters are the tokens.
+        extent: how much is done.
+        candidates: who takes part.
+        jobs: processes; more than one need a program that can be imported (`if __name__ == "__main__"`).
+        seed: of weights and tasks.
+        tell: is told which share of the work is done.
+    """
+    work = [(candidate, clip, text, extent, seed) for candidate in candidates for clip in (CLIP, 0.0)]
+    if jobs == 1:
+        return Comparison(extent, _told(map(_outcome, work), len(work), tell))
+    with ProcessPoolExecutor(min(jobs, len(work)), multiprocessing.get_context("spawn")) as pool:
+        return Comparison(extent, _told(pool.map(_outcome, work), len(work), tell))
+
+
+def _told(outcomes: Iterable[Outcome], count: int, tell: Report) -> list[Outcome]:
+    found = []
+    tell(0.0)
+    for outcome in outcomes:
+        found.append(outcome)
+        tell(len(found) / count)
+    return found
+
+
+def hidden_size(cell: str, inputs: int, parameters: int) -> int:
+    """H with about so many weights G*H*(I + H + 2) in a layer."""
+    gates = len(cells.get(cell).gates)
+    linear = inputs + 2
+    return max(2, round((-linear + math.sqrt(linear * linear + 4 * parameters / gates)) / 2))
+
+
+def _outcome(work: tuple[Candidate, float, str, Extent, int]) -> Outcome:
+    import torch
+
+    candidate, clip, text, extent, seed = work
+    torch.set_num_threads(1)
+    hidden, before, after, losses, diverged = _on_text(candidate, clip, text, extent, seed)
+    added, copied = (_longest_lag(candidate, clip, task, extent, seed) for task in ("adding", "copying"))
+    return Outcome(candidate.name, clip, hidden, before, after, losses, added, copied, diverged)
+
+
+def _on_text(
+    candidate: Candidate, clip: float, text: str, extent: Extent, seed: int
+) -> tuple[int, list[float], list[float], list[tuple[int, float]], bool]:
+    """Hidden size, curves over the lag before and after training, losses, and whether they ended."""
+    import torch
+
+    from unrolled.engines.through_time import record
+    from unrolled.models import LanguageModelNetwork, LanguageModelShape
+    from unrolled.nn import Regularization
+    from unrolled.text.batches import StreamReader
+    from unrolled.text.settings import TextSettings
+    from unrolled.text.tokenizer import train_tokenizer
+    from unrolled.training import optimizers
+    from unrolled.training.loop import Limits, Position, train_steps
+    from unrolled.training.schedule import Schedule, legs_of_length
+
+    tokenizer = train_tokenizer(text, TextSettings(unit="char"))
+    ids = tokenizer.encode(text)
+    options = dict(candidate.options)
+    size = tokenizer.vocabulary_size
+    hidden = hidden_size(candidate.cell, 32, extent.parameters)
+    network = LanguageModelNetwork(
+        LanguageModelShape(candidate.cell, size, 32, hidden, 1, tied=False),
+        regularization=Regularization(signal_norm=options.pop("signal_norm", 0.0)),
+        generator=torch.Generator().manual_seed(seed),
+        **options,
+    )
+
+    def curve() -> list[float]:
+        shown = ids[: LAGS_OF_TEXT + 1].astype(np.int64)
+        sizes = error_sizes(record(network.weights(np.float64), shown[:-1], shown[1:]))[WHOLE][0]
+        return [float(median) for median in over_the_lag(sizes, sizes)[:, 0]]
+
+    before = curve()
+    reader = StreamReader(ids, end_of_line_id=tokenizer.end_of_line_id, batch_size=BATCH, window=WINDOW, seed=seed)
+    optimizer = optimizers.make("adamw", network.parameters(), RATE)
+    schedule = Schedule(RATE, warm_up=10, hold=0.3, legs=legs_of_length(extent.text_steps, 0.3))
+    steps = train_steps(
+        network, reader, optimizer, schedule, Position(), limits=Limits(clip), device=torch.device("cpu")
+    )
+    losses, recent, every = list[tuple[int, float]](), list[float](), max(1, extent.text_steps // 40)
+    try:
+        for step in steps:
+            recent.append(step.done.loss)
+            if step.number % every == 0:
+                losses.append((step.number, mean(recent)))
+                recent.clear()
+    except DivergenceError:
+        return hidden, before, [], losses, True
+    return hidden, before, curve(), losses, False
+
+
+def _longest_lag(
+    candidate: Candidate, clip: float, task: str, extent: Extent, seed: int
+) -> tuple[int | None, int | None]:
+    """The longest lag that was solved, and the first that was not."""
+    solved = None
+    for lag in extent.lags:
+        if not _solves(candidate, clip, task, lag, extent, seed):
+            return solved, lag
+        solved = lag
+    return solved, None
+
+
+def _solves(candidate: Candidate, clip: float, task: str, lag: int, extent: Extent, seed: int) -> bool:
+    import torch
+
+    from unrolled.lab import tasks
+    from unrolled.nn import Recurrent
+
+    make, judge, inputs, outputs = (
+        (tasks.adding, tasks.adding_loss, 2, 1)
+        if task == "adding"
+        else (tasks.copying, tasks.copying_loss, tasks.SYMBOLS + 2, tasks.SYMBOLS)
+    )
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    layer = Recurrent(
+        candidate.cell, inputs, hidden_size(candidate.cell, inputs, extent.parameters), **candidate.options
+    )
+    read_out = torch.nn.Linear(layer.hidden_size, outputs)
+    parameters = [*layer.parameters(), *read_out.parameters()]
+    optimizer = torch.optim.Adam(parameters, TASK_RATE)
+    recent: list[float] = []
+    for _ in range(extent.task_steps):
+        problem = make(lag, extent.task_batch, generator)
+        optimizer.zero_grad()
+        loss, success = judge(read_out(layer(problem.inputs)[0]), problem)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+        if not math.isfinite(float(norm)):
+            return False
+        optimizer.step()
+        recent = [*recent[-RECENT + 1 :], success]
+        if len(recent) == RECENT and _is_solved(task, mean(recent)):
+            return True
+    return False
+
+
+def _is_solved(task: str, success: float) -> bool:
+    from unrolled.lab import tasks
+
+    return success < tasks.SOLVED_SUM if task == "adding" else success >= tasks.SOLVED_SHARE
+
+
+def _memory(curve: list[float]) -> str:
+    if not curve:
+        return "none"
+    memory = effective_memory(np.array(curve))
+    return f">{len(curve) - 1}" if memory is None else str(memory)
+
+
+def _solved(found: tuple[int | None, int | None]) -> str:
+    solved, failed = found
+    return f"{solved or 'none'}" + ("" if failed is None else f" <{failed}")
+
+
+def _colours(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    names = list(dict.fromkeys(outcome.name for outcome in outcomes))
+    wheel = (*COLOURS, "#666666")
+    return {name: wheel[number % len(wheel)] for number, name in enumerate(names)}
+
+
+def _draw_flow(axes: Any, outcomes: Sequence[Outcome], *, trained: bool) -> None:
+    colours = _colours(outcomes)
+    for each in outcomes:
+        curve = each.after if trained else each.before
+        if each.clip and curve:
+            shown = [(lag, value) for lag, value in enumerate(curve) if value > 1e-12]
+            axes.plot(*zip(*shown, strict=True), color=colours[each.name], label=each.name, linewidth=1.3)
+    log_scale(axes)
+    axes.set_xlabel("lag t - k, steps back")
+    axes.set_ylabel("size against lag 0")
+    axes.legend(fontsize=6.5)
+
+
+def _draw_losses(axes: Any, outcomes: Sequence[Outcome]) -> None:
+    colours = _colours(outcomes)
+    for each in outcomes:
+        if each.losses:
+            line, label = ("-", each.name) if each.clip else ("--", None)
+            axes.plot(*zip(*each.losses, strict=True), line, color=colours[each.name], label=label, linewidth=1.1)
+    first = [each.losses[0][1] for each in outcomes if each.losses]
+    if first:  # a loss that shoots up is cut off
+        low = min(loss for each in outcomes for _, loss in each.losses)
+        axes.set_ylim(0.95 * low, 1.1 * median(first))
+    axes.set_xlabel("updates")
+    axes.set_ylabel("nats per character")
+    axes.legend(fontsize=6.5)
+
+
+def _draw_tasks(axes: Any, outcomes: Sequence[Outcome]) -> None:
+    colours = _colours(outcomes)
+    names = list(colours)
+    places: list[tuple[float, Callable[[Outcome], tuple[int | None, int | None]], str]] = [
+        (-0.2, lambda outcome: outcome.adding, ""),
+        (0.2, lambda outcome: outcome.copying, "///"),
+    ]
+    for each in outcomes:
+        row = names.index(each.name)
+        for offset, found, hatch in places:
+            longest = found(each)[0] or 0
+            y = row + offset + (-0.09 if each.clip else 0.09)
+            alpha = 1.0 if each.clip else 0.45
+            axes.barh(
+                y, longest, 0.17, color=colours[each.name], alpha=alpha, hatch=hatch, edgecolor="white", linewidth=0
+            )
+            if not longest:
+                axes.text(0, y, " ×", va="center", fontsize=6)
+    axes.set_xticks([0, *sorted({lag for each in outcomes for lag in (*each.adding, *each.copying) if lag})])
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("longest lag solved: adding (plain), copying (hatched)")

@@ -1,0 +1,88 @@
+"""The watch on a run: when it warns, and that it changes nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unrolled.models import LanguageModelNetwork, LanguageModelShape
+from unrolled.training.events import Warned
+from unrolled.training.run import run
+from unrolled.training.watch import SETTLING, STEPS, Watch
+
+from .runs import SETTINGS, settings
+
+IDS = np.random.default_rng(1).integers(0, 11, 200)
+
+
+def network_of(cell: str = "gru") -> LanguageModelNetwork:
+    shape = LanguageModelShape(cell, 11, 5, 6, 1, tied=False)
+    return LanguageModelNetwork(shape, generator=torch.Generator().manual_seed(1))
+
+
+def usual(watch: Watch, norm: float = 2.0, steps: int = 2 * SETTLING) -> list[str]:
+    return [warning for _ in range(steps) if (warning := watch.step(norm)) is not None]
+
+
+def test_a_gradient_that_explodes_is_told_once() -> None:
+    watch = Watch(IDS, 0, clip=0.0)
+    assert watch.step(1e9) is None, "nothing is usual yet"
+    watch = Watch(IDS, 0, clip=0.0)
+    assert usual(watch) == []
+    warning = watch.step(1000.0)
+    assert warning is not None
+    assert warning.startswith("a gradient of norm 1e+03 where 2 is usual")
+    assert "--clip 4 " in warning
+    assert watch.step(1e6) is None
+
+
+def test_a_gradient_that_is_clipped_may_be_large() -> None:
+    watch = Watch(IDS, 0, clip=5.0)
+    assert usual(watch) == []
+    assert watch.step(1000.0) is None
+
+
+def test_a_limit_below_all_gradients_is_told() -> None:
+    (warning,) = usual(Watch(IDS, 0, clip=0.1), 0.3)
+    assert warning.startswith("nearly every gradient is clipped to 0.1, their norms are about 0.3: --clip 0.6")
+    assert usual(Watch(IDS, 0, clip=0.5), 0.3) == []
+
+
+def test_memory_is_measured_and_its_lack_told_once() -> None:
+    watch, network = Watch(IDS, 0, clip=0.0), network_of("tanh")
+    memory = watch.memory(network)
+    assert memory is not None
+    assert 2 < memory < STEPS
+    assert watch.forgets(memory) is None
+    assert watch.forgets(None) is None
+    with torch.no_grad():
+        network.recurrent.get_parameter("weight_hh_l0").zero_()
+    assert watch.memory(network) == 1
+    warning = watch.forgets(1)
+    assert warning is not None
+    assert warning.startswith("errors are felt 1 steps back and no further")
+    assert watch.forgets(1) is None
+
+
+def test_a_short_text_can_be_watched() -> None:
+    watch = Watch(IDS[:1], 0, clip=0.0)
+    assert watch.forgets(watch.memory(network_of())) is None
+
+
+def test_a_run_logs_memory_and_passes_warnings_on(
+    tmp_path: Path, tiny_text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(tiny_text, encoding="utf-8")
+    monkeypatch.setattr("unrolled.training.watch.SETTLING", 5)
+    events = list(run([corpus], tmp_path / "model", settings(training={"clip": 1e-3})))
+    warned = [event for event in events if isinstance(event, Warned)]
+    assert len(warned) == 1
+    assert "nearly every gradient is clipped to 0.001" in warned[0].message
+    log = [json.loads(line) for line in (tmp_path / "model" / "log.jsonl").read_text().splitlines()]
+    memories = [line["effective_memory"] for line in log if "validation_loss" in line]
+    assert len(memories) == 3
+    assert all(memory is None or 0 < memory < STEPS for memory in memories)
+    assert SETTINGS.training.epochs == 2.5
