@@ -3,7 +3,8 @@
 Makes a text of random words by Zipf's law, with lines of ordinary lengths, one line of 100 MB and a stretch of one-word
 lines, then reads it as `unrolled train` does, once with an empty cache and once from it, each in a process of its own.
 Beside it the `tokenizers` library encodes a part of the same text with the same tokenizer, in batches of the size at
-which it is fastest here. Needs Linux, and disk for text and tokens. Writes benchmarks/results/tokenization.json.
+which it is fastest here. Needs Linux, and disk for text and tokens. Writes benchmarks/results/tokenization.json, a row
+a unit.
 
 Not called tokenize.py, for that is a module of Python's own that others import. Example:
 .venv/bin/python benchmarks/tokenization.py --megabytes 2000 --folder /tmp
@@ -46,16 +47,18 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(one(*arguments.one)))
         return
-    record: dict[str, Any] = {"machine": machine(), "commit": commit(), "megabytes": arguments.megabytes, "rows": []}
+    stored = RESULTS / "tokenization.json"
+    record: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {"rows": []}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         text = Path(folder) / "text.txt"
         make_text(text, arguments.megabytes * 1_000_000)
         for unit in arguments.units:
             cache = {"UNROLLED_CACHE": str(Path(folder) / "cache")}
             fresh, again = (in_a_process(text, unit, cache) for _ in range(2))
-            row = {"unit": unit, "bytes": text.stat().st_size, "fresh": fresh, "from_cache": again}
-            record["rows"].append(row | {"library_bytes_a_second": library_speed(text, unit)})
-            store(RESULTS / "tokenization.json", record)
+            row = {"unit": unit, "machine": machine(), "commit": commit(), "bytes": text.stat().st_size}
+            row |= {"fresh": fresh, "from_cache": again, "library_bytes_a_second": library_speed(text, unit)}
+            record["rows"] = [each for each in record["rows"] if each["unit"] != unit] + [row]
+            store(stored, record)
     print(json.dumps(record) if arguments.json else "\n".join(table(record["rows"])))
 
 
@@ -133,14 +136,14 @@ def library_speed(text: Path, unit: str) -> float:
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """The results as a table in Markdown."""
     lines = [
-        "| unit | first time, s | MB/s | from the cache, s | peak memory, MB | library alone, MB/s |",
-        "|---|---|---|---|---|---|",
+        "| unit | text, MB | first time, s | MB/s | from the cache, s | peak memory, MB | library alone, MB/s |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         fresh, size = row["fresh"], row["bytes"]
         peak = max(row[way]["peak_bytes"] for way in ("fresh", "from_cache"))
         lines.append(
-            f"| {row['unit']} | {fresh['seconds']:.1f} | {size / fresh['seconds'] / 1e6:.1f} | "
+            f"| {row['unit']} | {size / 1e6:.0f} | {fresh['seconds']:.1f} | {size / fresh['seconds'] / 1e6:.1f} | "
             f"{row['from_cache']['seconds']:.1f} | {peak / 1e6:.0f} | {row['library_bytes_a_second'] / 1e6:.1f} |"
         )
     return lines

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from unrolled import cells
 from unrolled.cli import lab
 
+from ..lab.test_lab_check import OWN, WRONG
 from .conftest import Call
 
 TEXT = "the cat sees a dog, again. Zoë won't see <b> & $3"
@@ -20,13 +22,14 @@ TEXT = "the cat sees a dog, again. Zoë won't see <b> & $3"
 def test_every_look_at_every_kind_of_model(
     tiny_model: Callable[[str], Path], unrolled: Call, name: str, kind: str
 ) -> None:
-    outcome = unrolled("lab", name, tiny_model(kind), "--text", TEXT, "--steps", 12)
+    arguments = ("lab", name, tiny_model(kind), "--text", TEXT, "--steps", 12)
+    outcome = unrolled(*arguments)
     assert (outcome.status, outcome.errors) == (0, "")
     assert outcome.lines[0].startswith(f"network     {tiny_model(kind).name} (")
-    assert outcome.lines[1] in {f"text        {n} tokens of --text" for n in range(2, 13)}
+    what = "the longest line of --text" if kind == "sentences" else "--text"
+    assert outcome.lines[1] in {f"text        {n} tokens of {what}" for n in range(2, 13)}
     assert len(outcome.lines) >= 3
-    record = json.loads(unrolled("lab", name, tiny_model(kind), "--text", TEXT, "--steps", 12, "--json").output)
-    assert record["text"] == "--text"
+    assert kind != "word" or json.loads(unrolled(*arguments, "--json").output)["text"] == "--text"
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
@@ -37,6 +40,15 @@ def test_a_fresh_cell_needs_no_model(unrolled: Call, cell: str) -> None:
     assert again.output == outcome.output
     other = unrolled("lab", "flow", "--cell", cell, "--hidden", 8, "--text", TEXT, "--unit", "char", "--seed", 2)
     assert other.output != outcome.output
+
+
+def test_a_fresh_cell_may_be_ones_own(unrolled: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "_registry", dict(cells._registry))
+    (tmp_path / "mine.py").write_text(OWN.format(name="own to look at"))
+    outcome = unrolled("lab", "gates", "--cell", tmp_path / "mine.py", "--hidden", 8, "--text", TEXT)
+    assert outcome.lines[0] == "network     fresh 1 x 8 own to look at"
+    assert re.match(r"layer 1     candidate +mean .* saturated", outcome.lines[2])
+    assert re.match(r"layer 1     gate +mean .* saturated", outcome.lines[3])
 
 
 def test_without_a_text_the_models_own_is_read(tiny_model: Callable[[str], Path], unrolled: Call) -> None:
@@ -129,10 +141,6 @@ def test_compare_and_check_and_remedies(
 
 
 def test_a_wrong_gradient_ends_with_one(unrolled: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unrolled import cells
-
-    from ..lab.test_lab_check import OWN, WRONG
-
     monkeypatch.setattr(cells, "_registry", dict(cells._registry))
     path = tmp_path / "mine.py"
     path.write_text(OWN.format(name="wrong by the command line") + WRONG)

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from unrolled import cells
+from unrolled.cells import Cell
+from unrolled.cells.cell import Operands
+from unrolled.cells.elementwise import tanh
 from unrolled.engines import portable
 from unrolled.engines.through_time import (
     WHOLE,
@@ -15,10 +18,13 @@ from unrolled.engines.through_time import (
     effective_memory,
     error_sizes,
     errors_by_lag,
+    lags_judged,
     over_the_lag,
     record,
+    relative_curve,
     state_jacobian,
 )
+from unrolled.reference.unrolling import Weights, unroll, unroll_backward
 
 from ..lab.networks import H, tokens, weights_of
 
@@ -69,6 +75,24 @@ def test_errors_are_those_that_autograd_finds(cell: str, layers: int) -> None:
                 for part, gradient in zip(found[t - k][layer].state, expected, strict=True):
                     wanted = np.zeros(H) if gradient is None else gradient.numpy()[0]
                     np.testing.assert_allclose(part[k], wanted, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("cell", cells.names())
+def test_errors_are_those_of_the_reference(cell: str) -> None:
+    weights, (inputs, targets) = weights_of(cell), tokens(STEPS)
+    done = record(weights, inputs, targets)
+    (layer,), (kept,) = weights.layers, done.layers
+    x = weights.embedding[inputs][:, None]
+    found = list(errors_by_lag(done))
+    for t in range(STEPS):
+        for k in range(t):
+            state = tuple(part[k + 1][None] for part in kept.states)
+            rest = unroll(weights.cell, x[k + 1 : t + 1], Weights(*vars(layer).values()), initial_state=state)
+            d_outputs = np.zeros_like(rest.outputs)
+            d_outputs[-1] = done.d_outputs[t]
+            expected = unroll_backward(rest.tape, d_outputs).initial_state
+            for part, gradient in zip(found[t - k][0].state, expected, strict=True):
+                np.testing.assert_allclose(part[k], gradient[0], rtol=1e-9, atol=1e-14)
 
 
 def test_a_text_goes_on_from_a_state() -> None:
@@ -136,10 +160,49 @@ def test_curves_over_the_lag() -> None:
 
 @pytest.mark.parametrize(
     ("curve", "expected"),
-    [([1.0, 0.5, 0.001], 2), ([1.0, 0.001, 0.5, 0.001], 3), ([1.0, 0.5], None), ([0.0, 0.0], 0)],
+    [
+        ([1.0, 0.5, 0.001], 2),
+        ([1.0, 0.001, 0.5, 0.001], 3),
+        ([1.0, 0.5, 0.5], 3),
+        ([0.0, 0.0], 0),
+        ([1.0, math.nan, 0.001], None),
+    ],
 )
 def test_effective_memory_is_where_a_curve_stays_small(curve: list[float], expected: int | None) -> None:
-    assert effective_memory(np.array(curve)) == expected
+    assert effective_memory(np.array(curve + [0.0] * 20)) == expected
+
+
+def test_of_few_errors_nothing_is_judged() -> None:
+    assert [lags_judged(steps) for steps in (1, 2, 3, 10, 18, 19, 100)] == [1, 1, 2, 5, 9, 10, 91]
+    curve = np.zeros(100)
+    curve[[0, 95]] = 1.0
+    assert effective_memory(curve) == 1, "a late value is one of few"
+    assert effective_memory(np.ones(100)) is None
+
+
+def test_a_cell_may_keep_numbers() -> None:
+    made, plain = Keeping(), cells.get("tanh")
+    inputs, targets = tokens(STEPS)
+    found, expected = (record(weights_of(cell), inputs, targets) for cell in (made, plain))
+    np.testing.assert_allclose(relative_curve(found), relative_curve(expected))
+    np.testing.assert_allclose(state_jacobian(found.layers[0], 1), state_jacobian(expected.layers[0], 1))
+
+
+class Keeping(Cell):
+    """tanh, that keeps the 1 of its slope too."""
+
+    name = "keeping for tests"
+    gates = ("hidden",)
+
+    def step(self, a: Operands, u: Operands, state: Operands) -> tuple[Operands, Operands]:
+        """One time step."""
+        h = tanh(a[0])
+        return (h,), (h, 1.0)
+
+    def step_backward(self, d_state: Operands, kept: Operands) -> tuple[Operands, Operands, Operands]:
+        """Undo it."""
+        (dh,), (h, one) = d_state, kept
+        return (dh * (one - h * h),), (), (0.0,)
 
 
 def test_float32_is_enough_for_a_watch() -> None:

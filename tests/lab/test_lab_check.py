@@ -7,8 +7,8 @@ import pytest
 
 from unrolled import cells, engines
 from unrolled.cells.lstm import LSTM
-from unrolled.errors import UsageError
-from unrolled.lab.check import DIFFERENCES, FORWARD, MODULES, PYTORCH, cells_in, check
+from unrolled.errors import EngineError, UsageError
+from unrolled.lab.check import DIFFERENCES, FORWARD, MODULES, PYTORCH, _against, cells_in, check
 from unrolled.lab.operations import operations_of, operations_without_cell
 
 OWN = """
@@ -92,6 +92,26 @@ def test_files_that_help_nobody_are_refused(content: str, message: str, tmp_path
         cells_in(path)
     with pytest.raises(UsageError, match=r"none.py: is no file: give a Python file"):
         cells_in(tmp_path / "none.py")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 5])
+def test_what_is_no_number_is_wrong_wherever_it_stands(value: float, place: int) -> None:
+    expected = {"x": np.arange(1.0, 7.0)}
+    found = {"x": expected["x"].copy()}
+    found["x"][place] = value
+    row = _against(("cell", "engine", "operation"), PYTORCH, found, expected)
+    assert row.failure is not None
+    assert row.failure.startswith(f"x[{place}]")
+    assert _against(("cell", "engine", "operation"), PYTORCH, expected, expected).failure is None
+
+
+def test_an_engine_that_cannot_run_a_cell_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    portable = engines.get("portable")
+    monkeypatch.setattr(type(portable), "obstacle", lambda *_: "it is not made for that")
+    monkeypatch.setattr(engines, "_chosen", {})
+    with pytest.raises(EngineError, match="it is not made for that"):
+        check("tanh", "portable")
 
 
 def test_unknown_names_are_refused() -> None:

@@ -13,13 +13,13 @@ from unrolled.engines.contract import LanguageModelWeights, LayerWeights
 from unrolled.engines.through_time import record
 from unrolled.lab import truncation
 from unrolled.lab.flow import flow
-from unrolled.lab.gates import SIDES, activations, gates, selective_units
+from unrolled.lab.gates import SELECTIVE, SIDES, STRETCH, activations, gates, selective_units
 from unrolled.lab.spectra import spectra
 from unrolled.lab.truncation import gradient
 from unrolled.reference import TutorialNetwork, naive_bptt
 from unrolled.reference.unrolling import Weights, unroll, unroll_backward
 
-from .networks import TEXT, H, V, subject_of, tokens, weights_of
+from .networks import H, V, subject_of, tokens, weights_of
 
 
 class Linear(Cell):
@@ -63,6 +63,19 @@ def test_a_scaled_rotation_grows_by_the_logarithm_of_its_scale(factor: float) ->
     curve = flow(subject).by_lag(0, relative=True)
     np.testing.assert_allclose(curve.median, factor ** np.arange(25.0), rtol=1e-9)
     np.testing.assert_allclose(curve.upper, curve.lower, rtol=1e-9)
+
+
+def test_rates_of_a_matrix_that_is_not_normal_are_its_eigenvalues_not_its_norm() -> None:
+    matrix = np.triu(np.full((H, H), 3.0), 1) + np.diag([0.9, 0.7, 0.5, 0.3])
+    subject = subject_of(Linear(), steps=90)
+    weights = with_recurrent(subject.weights, matrix)
+    subject = type(subject)(subject.name, subject.text_name, weights, subject.tokenizer, subject.ids)
+    (layer,) = spectra(subject).layers
+    assert layer.singular_values[0, 0] > 5
+    np.testing.assert_allclose(layer.rates, np.log([0.9, 0.7, 0.5, 0.3]), atol=1e-3)
+    np.testing.assert_allclose(layer.radii, 0.9, rtol=1e-9)
+    np.testing.assert_allclose(layer.product_radius_logs, np.log(0.9) * layer.looked_at, rtol=1e-6)
+    assert layer.verdict.startswith("vanishes")
 
 
 @pytest.mark.parametrize(
@@ -202,13 +215,31 @@ def test_a_unit_that_does_not_move_is_dead() -> None:
 
 def test_the_unit_that_follows_quotation_marks_is_found() -> None:
     random = np.random.default_rng(6)
-    inside = np.repeat([False, True, False, True, False], 20)
-    states = 0.1 * random.standard_normal((100, 5))
+    inside = np.tile(np.repeat([False, True, False, True, False], 7), 6)
+    states = 0.1 * random.standard_normal((210, 5))
     states[:, 3] -= 0.8 * inside
-    best, *_ = selective_units(states, {"inside quotation marks": inside, "blanks": random.random(100) < 0.3})
+    states[:, 1] = 1e-6 * inside  # a dead unit that goes with it
+    best, *_ = selective_units(states, {"inside quotation marks": inside, "blanks": random.random(210) < 0.3})
     assert (best.unit, best.feature) == (3, "inside quotation marks")
-    assert best.score == pytest.approx(np.corrcoef(states[:, 3], inside)[0, 1])
+    other = np.arange(210) // STRETCH % 2 == 1
+    assert best.score == pytest.approx(np.corrcoef(states[other, 3], inside[other])[0, 1])
     assert best.score < -0.9
+
+
+def test_chance_finds_hardly_a_unit() -> None:
+    random = np.random.default_rng(7)
+    found = [
+        selective_units(random.standard_normal((200, 300)), {"blanks": random.random(200) < 0.3}) for _ in range(20)
+    ]
+    assert sum(map(len, found)) < 0.1 * 20 * SELECTIVE, "the best of 300 would pass by chance if chosen where scored"
+    assert selective_units(random.standard_normal((200, 3)), {"rare": np.arange(200) == 7}) == []
+
+
+def test_a_cell_without_functions_has_no_gates_to_draw() -> None:
+    found = gates(subject_of(Linear()))
+    assert found.layers[0].activations == []
+    assert all(picture.name.startswith("gates-units") for picture in found.pictures())
+    assert "units are dead" in "\n".join(found.lines())
 
 
 class Properties:
@@ -232,4 +263,3 @@ def test_properties_of_the_text(name: str, said: str) -> None:
     first = [word.replace("‿", "") for word, is_so in zip(read, found, strict=True) if is_so]
     wanted = said.replace('"', '" ').replace("(", "( ").replace(")", " )").split()
     assert first[: len(wanted)] == wanted
-    assert TEXT.count("\n") >= 3

@@ -16,7 +16,10 @@ from .runs import EVERYTHING, config_of, log_of, settings, settings_of, train
 
 pytestmark = pytest.mark.usefixtures("no_curve")
 
-TRAINING = ["training_loss", "learning_rate", "gradient_norm", "clipped", "update_ratio", "tokens_per_second"]
+TRAINING = [
+    *("training_loss", "learning_rate", "gradient_norm", "largest_gradient_norm", "clipped", "update_ratio"),
+    "tokens_per_second",
+]
 VALIDATION = ["validation_loss", "perplexity", "bits_per_character", "effective_memory"]
 
 

@@ -46,6 +46,7 @@ def test_a_line_of_the_log_sums_up_the_steps_since_the_last_one() -> None:
         "training_loss": pytest.approx((4.0 * 10 + 1.0 * 30 + 2.0 * 20 + 3.0 * 20) / 80),
         "learning_rate": 0.4,
         "gradient_norm": 3.0,
+        "largest_gradient_norm": 6.0,
         "clipped": 0.75,
         "update_ratio": pytest.approx(0.3),
         "tokens_per_second": meter.tokens_per_second,

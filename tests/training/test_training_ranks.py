@@ -104,7 +104,7 @@ def trained(log: list[dict[str, Any]]) -> dict[tuple[int, int], float]:
     return {(start, line["step"]): line["training_loss"] for start, line in zip(starts, lines, strict=False)}
 
 
-@pytest.mark.parametrize("read", ["stream", "sentences"])
+@pytest.mark.parametrize("read", ["stream", pytest.param("sentences", marks=pytest.mark.slow)])
 def test_two_processes_come_to_the_losses_of_one(read: str, corpus: Path, tmp_path: Path) -> None:
     words = (corpus, *SMALL, "--epochs", "2.5", "--read", read)
     process = start(*words, "--out", tmp_path / "two")
@@ -150,7 +150,7 @@ def test_a_process_that_is_killed_ends_the_run_and_another_number_goes_on(
 
 def test_torchrun_goes_on_by_itself(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    process = start(*(corpus, *SMALL, "--epochs", "15", *OFTEN, "--out", out), torchrun=("--max-restarts=1",))
+    process = start(*(corpus, *SMALL, "--epochs", "6", *OFTEN, "--out", out), torchrun=("--max-restarts=1",))
     wait_until(lambda: checkpoint_of(out) > 3)
     os.kill(workers_of(process)[1], signal.SIGKILL)
     said = finish(process)

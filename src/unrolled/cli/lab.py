@@ -55,12 +55,22 @@ def look(name: str) -> Callable[..., None]:
         directory: Annotated[
             Path | None, typer.Argument(metavar="[DIR]", help="Model directory.", show_default=False)
         ] = None,
-        cell: Annotated[str | None, typer.Option(help="Instead of DIR: a fresh network of this cell.")] = None,
+        cell: Annotated[
+            str | None,
+            typer.Option(
+                metavar="NAME|FILE.py",
+                help="Instead of DIR: a fresh network of this cell, or of a file's. With DIR: its cell's file.",
+            ),
+        ] = None,
         hidden: Annotated[int, typer.Option(help="Units of a fresh network.")] = 64,
         layers: Annotated[int, typer.Option(help="Layers of a fresh network.")] = 1,
         initialization: Annotated[
             str, typer.Option(metavar="uniform|orthogonal|identity|scaled", help="Weights of a fresh network.")
         ] = "uniform",
+        initial_range: Annotated[
+            float | None,
+            typer.Option(help="Bound of its weights where they are uniform.", show_default="1/sqrt(hidden)"),
+        ] = None,
         seed: Annotated[int, typer.Option(help="Seed of a fresh network.")] = 1,
         unit: Annotated[str, typer.Option(metavar="word|char|bpe", help="Tokens of a fresh network.")] = "word",
         text: Text = None,
@@ -71,7 +81,8 @@ def look(name: str) -> Callable[..., None]:
         as_json: AsJson = False,
     ) -> None:
         subject = _subject(
-            directory, text, file, cell=cell, hidden=hidden, layers=layers, initialization=initialization, seed=seed,
+            directory, text, file, cell=cell, hidden=hidden, layers=layers, initialization=initialization,
+            initial_range=initial_range, seed=seed,
             unit=unit, steps=steps,
         )  # fmt: skip
         module = importlib.import_module(f"unrolled.lab.{name}")
@@ -132,7 +143,7 @@ def compare(
     if read is None:
         read, name = _text(None, EMBEDDED)
     assert read is not None
-    processes = jobs or len(os.sched_getaffinity(0))
+    processes = len(os.sched_getaffinity(0)) if jobs is None else jobs
     with ProgressBar("compare") as bar:
         found = compare(
             read[:MOST_COMPARED], FULL if full else SHORT, jobs=processes, seed=seed,
@@ -196,6 +207,14 @@ def _subject(
     from unrolled.lab import subject
     from unrolled.text.settings import TextSettings
 
+    if fresh["cell"] is not None and fresh["cell"].endswith(".py"):
+        from unrolled.lab.check import cells_in
+
+        cells = cells_in(Path(fresh["cell"]))
+        if directory is None and len(cells) > 1:
+            names = ", ".join(cell.name for cell in cells)
+            raise UsageError(f"{fresh['cell']}: defines {names}: give a file with one cell")
+        fresh["cell"] = None if directory is not None else cells[0].name
     if (directory is None) == (fresh["cell"] is None):
         raise UsageError("what is to be looked at: give either a model directory or --cell")
     read, name = _text(text, file)

@@ -17,6 +17,8 @@ from unrolled.engines.one_step import RecurrentWeights, StepTape, split_weights,
 
 FORGOTTEN = 0.01
 """Share of the size at lag 0 under which an error counts as forgotten."""
+FEW = 10
+"""Fewest errors whose median counts: of the last lags there are only some."""
 WHOLE = "state"
 """The name of all parts of a state together."""
 
@@ -120,7 +122,9 @@ def record_layer(cell: Cell, x: Array, recurrent: RecurrentWeights, state: State
 
 
 def _over_time(steps: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
-    return tuple(np.concatenate(arrays) for arrays in zip(*steps, strict=True))
+    """What each step gave, over all steps; a cell may keep numbers, which are the same at each."""
+    columns = list(zip(*steps, strict=True))
+    return tuple(np.concatenate(each) if isinstance(each[0], np.ndarray) else each[0] for each in columns)
 
 
 def errors_by_lag(done: Record, lags: int | None = None) -> Iterator[list[LayerErrors]]:
@@ -176,16 +180,35 @@ def over_the_lag(sizes: Array, whole: Array | None = None) -> Array:
         values = np.diagonal(sizes, -lag)
         if whole is not None:
             at_zero = np.diagonal(whole)[lag:]
-            values = np.divide(values, at_zero, out=np.zeros_like(values), where=at_zero > 0)
+            values = np.divide(values, at_zero, out=np.zeros_like(values), where=at_zero != 0)
         rows.append(np.quantile(values, [0.5, 0.25, 0.75]))
     return np.array(rows)
 
 
+def relative_curve(done: Record, layer: int = -1) -> Array:
+    """Median size of a layer's errors against lag 0, over the lag, (T,)."""
+    sizes = error_sizes(done)[WHOLE][layer]
+    curve: Array = over_the_lag(sizes, sizes)[:, 0]
+    return curve
+
+
+def lags_judged(steps: int) -> int:
+    """So many lags of a text have enough errors for a median to say something."""
+    return steps - min(FEW - 1, steps // 2)
+
+
 def effective_memory(relative: Array) -> int | None:
-    """The first lag from which on a curve against lag 0 stays under `FORGOTTEN`; None where it ends above."""
-    above = np.flatnonzero(relative >= FORGOTTEN)
+    """The first lag from which on a curve against lag 0 stays under `FORGOTTEN`, as far as lags can be judged.
+
+    Returns:
+        None where it ends above, and where it holds what is no number.
+    """
+    judged = relative[: lags_judged(len(relative))]
+    if not np.isfinite(judged).all():
+        return None
+    above = np.flatnonzero(judged >= FORGOTTEN)
     first = int(above[-1]) + 1 if len(above) else 0
-    return first if first < len(relative) else None
+    return first if first < len(judged) else None
 
 
 def state_jacobian(layer: LayerRecord, step: int) -> Array:
@@ -206,5 +229,8 @@ def _first_steps(tape: StepTape, count: int) -> StepTape:
 
 def _some_steps(tape: StepTape, steps: slice) -> StepTape:
     late = None if tape.late_operand is None else tape.late_operand[steps]
-    kept, late_kept = (tuple(array[steps] for array in arrays) for arrays in (tape.kept, tape.late_kept))
+    kept, late_kept = (
+        tuple(each[steps] if isinstance(each, np.ndarray) else each for each in group)
+        for group in (tape.kept, tape.late_kept)
+    )
     return StepTape(tape.operand[steps], late, kept, late_kept)

@@ -128,6 +128,9 @@ def check(cell: str | None = None, engine: str | None = None, tell: Report = nob
     left_out: list[str] = []
     found = list(_cells(cell))
     running = list(_engines(engine, left_out))
+    if engine is not None:
+        for each in found:
+            engines.choose(engine, each, np.zeros(1))
     rows: list[Row] = []
     for number, each in enumerate(found):
         random = np.random.default_rng(SEED)
@@ -234,7 +237,8 @@ def _against(
             one, other = float(gradient[index]), float(found[name][index])
             count += 1
             error = 0.0 if max(abs(one), abs(other)) < NOTHING else relative_error(one, other)
-            if worst is None or not error <= worst.relative_error:
+            error = error if np.isfinite(error) else np.inf
+            if worst is None or error > worst.relative_error:
                 worst = Element(name, index, one, other, error)
     failure = None
     if worst is not None and not worst.relative_error <= TOLERANCE[witness]:

@@ -7,18 +7,18 @@ Adam at one rate, with the gradient clipped and as it is. One seed: a picture fo
 
 import math
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 import numpy as np
 
 from unrolled import cells
-from unrolled.engines.through_time import WHOLE, effective_memory, error_sizes, over_the_lag
-from unrolled.errors import DivergenceError
-from unrolled.lab.pictures import COLOURS, WIDTH, Picture, log_scale, new_figure, style
+from unrolled.engines.through_time import effective_memory, lags_judged, relative_curve
+from unrolled.errors import DivergenceError, UsageError
+from unrolled.lab.pictures import Picture
 from unrolled.lab.subject import Report, nobody
 
 CLIP = 1.0
@@ -145,31 +145,9 @@ class Comparison:
 
     def pictures(self) -> list[Picture]:
         """The picture for a lecture, and its four parts by themselves."""
-        parts: tuple[tuple[str, str, Callable[..., None], dict[str, Any]], ...] = (
-            ("before", "What is left of an error before training", _draw_flow, {"trained": False}),
-            ("after", "The same after training on text", _draw_flow, {"trained": True}),
-            ("loss", "Loss on the text", _draw_losses, {}),
-            ("tasks", "How far back is remembered", _draw_tasks, {}),
-        )
-        captions = {
-            "before": "Median size of dE_t/ds_k against lag 0, of fresh networks of equal size reading the text.",
-            "after": "The same networks after training, gradients clipped.",
-            "loss": "Nats per character while training, gradients clipped; dashed, in the same colour: not clipped.",
-            "tasks": "The longest lag at which a candidate solves the task: the sum of two marked numbers among T, and "
-            "a copy of three symbols after N blanks. Light: not clipped.",
-        }
-        with style():
-            figure, grid = new_figure(7.0, 2, 2, width=2 * WIDTH)
-            for axes, (_, title, draw, options) in zip(grid.flat, parts, strict=True):
-                draw(axes, self.outcomes, **options)
-                axes.set_title(title)
-            lecture = "Cells and remedies at equal parameters. " + captions["tasks"]
-            found = [Picture("compare", "Who remembers, and who can learn to", lecture, figure)]
-            for name, title, draw, options in parts:
-                figure, axes = new_figure(3.6)
-                draw(axes, self.outcomes, **options)
-                found.append(Picture(f"compare-{name}", title, captions[name], figure))
-            return found
+        from unrolled.lab.comparison_pictures import comparison_pictures
+
+        return comparison_pictures(self.outcomes)
 
 
 def compare(
@@ -190,7 +168,13 @@ def compare(
         jobs: processes; more than one need a program that can be imported (`if __name__ == "__main__"`).
         seed: of weights and tasks.
         tell: is told which share of the work is done.
+
+    Raises:
+        UsageError: fewer than one job.
+        CorpusError: the text has too few characters.
     """
+    if jobs < 1:
+        raise UsageError(f"jobs is {jobs}: give a whole number of at least 1")
     work = [(candidate, clip, text, extent, seed) for candidate in candidates for clip in (CLIP, 0.0)]
     if jobs == 1:
         return Comparison(extent, _told(map(_outcome, work), len(work), tell))
@@ -218,9 +202,13 @@ def _outcome(work: tuple[Candidate, float, str, Extent, int]) -> Outcome:
     import torch
 
     candidate, clip, text, extent, seed = work
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    hidden, before, after, losses, diverged = _on_text(candidate, clip, text, extent, seed)
-    added, copied = (_longest_lag(candidate, clip, task, extent, seed) for task in ("adding", "copying"))
+    try:
+        hidden, before, after, losses, diverged = _on_text(candidate, clip, text, extent, seed)
+        added, copied = (_longest_lag(candidate, clip, task, extent, seed) for task in ("adding", "copying"))
+    finally:
+        torch.set_num_threads(threads)
     return Outcome(candidate.name, clip, hidden, before, after, losses, added, copied, diverged)
 
 
@@ -254,8 +242,9 @@ def _on_text(
 
     def curve() -> list[float]:
         shown = ids[: LAGS_OF_TEXT + 1].astype(np.int64)
-        sizes = error_sizes(record(network.weights(np.float64), shown[:-1], shown[1:]))[WHOLE][0]
-        return [float(median) for median in over_the_lag(sizes, sizes)[:, 0]]
+        with np.errstate(all="ignore"):
+            found = relative_curve(record(network.weights(np.float64), shown[:-1], shown[1:]))
+        return [float(median) for median in found] if np.isfinite(found).all() else []
 
     before = curve()
     reader = StreamReader(ids, end_of_line_id=tokenizer.end_of_line_id, batch_size=BATCH, window=WINDOW, seed=seed)
@@ -273,7 +262,8 @@ def _on_text(
                 recent.clear()
     except DivergenceError:
         return hidden, before, [], losses, True
-    return hidden, before, curve(), losses, False
+    after = curve()
+    return hidden, before, after, losses, not after
 
 
 def _longest_lag(
@@ -333,67 +323,9 @@ def _memory(curve: list[float]) -> str:
     if not curve:
         return "none"
     memory = effective_memory(np.array(curve))
-    return f">{len(curve) - 1}" if memory is None else str(memory)
+    return f">{lags_judged(len(curve)) - 1}" if memory is None else str(memory)
 
 
 def _solved(found: tuple[int | None, int | None]) -> str:
     solved, failed = found
     return f"{solved or 'none'}" + ("" if failed is None else f" <{failed}")
-
-
-def _colours(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    names = list(dict.fromkeys(outcome.name for outcome in outcomes))
-    wheel = (*COLOURS, "#666666")
-    return {name: wheel[number % len(wheel)] for number, name in enumerate(names)}
-
-
-def _draw_flow(axes: Any, outcomes: Sequence[Outcome], *, trained: bool) -> None:
-    colours = _colours(outcomes)
-    for each in outcomes:
-        curve = each.after if trained else each.before
-        if each.clip and curve:
-            shown = [(lag, value) for lag, value in enumerate(curve) if value > 1e-12]
-            axes.plot(*zip(*shown, strict=True), color=colours[each.name], label=each.name, linewidth=1.3)
-    log_scale(axes)
-    axes.set_xlabel("lag t - k, steps back")
-    axes.set_ylabel("size against lag 0")
-    axes.legend(fontsize=6.5)
-
-
-def _draw_losses(axes: Any, outcomes: Sequence[Outcome]) -> None:
-    colours = _colours(outcomes)
-    for each in outcomes:
-        if each.losses:
-            line, label = ("-", each.name) if each.clip else ("--", None)
-            axes.plot(*zip(*each.losses, strict=True), line, color=colours[each.name], label=label, linewidth=1.1)
-    first = [each.losses[0][1] for each in outcomes if each.losses]
-    if first:  # a loss that shoots up is cut off
-        low = min(loss for each in outcomes for _, loss in each.losses)
-        axes.set_ylim(0.95 * low, 1.1 * median(first))
-    axes.set_xlabel("updates")
-    axes.set_ylabel("nats per character")
-    axes.legend(fontsize=6.5)
-
-
-def _draw_tasks(axes: Any, outcomes: Sequence[Outcome]) -> None:
-    colours = _colours(outcomes)
-    names = list(colours)
-    places: list[tuple[float, Callable[[Outcome], tuple[int | None, int | None]], str]] = [
-        (-0.2, lambda outcome: outcome.adding, ""),
-        (0.2, lambda outcome: outcome.copying, "///"),
-    ]
-    for each in outcomes:
-        row = names.index(each.name)
-        for offset, found, hatch in places:
-            longest = found(each)[0] or 0
-            y = row + offset + (-0.09 if each.clip else 0.09)
-            alpha = 1.0 if each.clip else 0.45
-            axes.barh(
-                y, longest, 0.17, color=colours[each.name], alpha=alpha, hatch=hatch, edgecolor="white", linewidth=0
-            )
-            if not longest:
-                axes.text(0, y, " ×", va="center", fontsize=6)
-    axes.set_xticks([0, *sorted({lag for each in outcomes for lag in (*each.adding, *each.copying) if lag})])
-    axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.invert_yaxis()
-    axes.set_xlabel("longest lag solved: adding (plain), copying (hatched)")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.engines.through_time import FORGOTTEN, WHOLE, effective_memory, error_sizes, over_the_lag
+from unrolled.engines.through_time import FORGOTTEN, WHOLE, effective_memory, error_sizes, lags_judged, over_the_lag
 from unrolled.lab.pictures import COLOURS, Picture, heat_map, log_scale, new_figure, style, word_ticks
 from unrolled.lab.subject import Subject
 
@@ -68,11 +68,15 @@ class Flow:
         return effective_memory(self.by_lag(layer, relative=True).median)
 
     def as_dict(self) -> dict[str, Any]:
-        """For machines: curves by layer and part."""
+        """For machines: sizes as rows for t that end at k = t, and curves, by layer and part."""
         return {
             "network": self.subject.name,
             "text": self.subject.text_name,
             "tokens": self.subject.words(self.subject.ids),
+            "sizes": {
+                part: [[row[: t + 1].tolist() for t, row in enumerate(of_layer)] for of_layer in sizes]
+                for part, sizes in self.sizes.items()
+            },
             "layers": [
                 {
                     "effective_memory": self.effective_memory(layer),
@@ -93,7 +97,8 @@ class Flow:
         steps, lines = len(self.subject.ids), []
         for layer in range(self.layers):
             memory = self.effective_memory(layer)
-            end = f"falls under 1% at lag {memory}" if memory is not None else f"stays above 1% over all {steps} steps"
+            judged = lags_judged(steps) - 1
+            end = f"falls under 1% at lag {memory}" if memory is not None else f"is above 1% {judged} steps back"
             relative = self.by_lag(layer, relative=True).median
             shown = ", ".join(f"{lag}: {relative[lag]:.3g}" for lag in (1, 2, 5, 10, 20, 50) if lag < steps)
             lines.append(f"layer {layer + 1}     |dE_t/ds_k|, median against lag 0: {shown}; {end}")
@@ -170,7 +175,7 @@ def flow(subject: Subject) -> Flow:
 
 
 def _or_more(memory: int | None, steps: int) -> str:
-    return f"more than {steps - 1}" if memory is None else str(memory)
+    return f"more than {lags_judged(steps) - 1}" if memory is None else str(memory)
 
 
 def _label(part: str, layer: int, layers: int, parts: int) -> str:

@@ -4,8 +4,8 @@ Saturation as in Karpathy, Johnson and Li, arXiv:1506.02078: a sigmoid below 0.1
 either side; of relu, at zero.
 """
 
-import re
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,23 +16,23 @@ from unrolled.cells import Cell
 from unrolled.cells.recording import Forward, record_forward
 from unrolled.cells.symbols import Function, Node
 from unrolled.engines.through_time import LayerRecord
-from unrolled.lab.pictures import BLUE, COLOURS, VERMILION, Picture, new_figure, style, word_ticks
+from unrolled.errors import UsageError
+from unrolled.lab.pictures import Picture
 from unrolled.lab.subject import Subject
 from unrolled.text.word_rules import JOINER
 
 SIDES = {"sigmoid": (0.1, 0.9), "tanh": (-0.9, 0.9), "relu": (1e-12, np.inf)}
 """Below and above which a function's value counts as saturated."""
-LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 STUCK_SHARE = 0.99
 """A unit that is saturated on one side at this share of the steps is stuck."""
 STILL = 1e-3
 """A unit whose state has a smaller standard deviation over the text is dead."""
 SELECTIVE = 6
 """Units whose traces are drawn."""
-TRACED = 120
-"""Steps of a trace."""
-LEAST_SHARE = 0.02
-"""A property of the text is looked for only where at least this share of the steps has it, and as many have not."""
+STRETCH = 10
+"""Steps that are taken together, as neighbours are alike."""
+LEAST_TIMES = 5
+"""A property is looked for only where so many steps of either half have it, and as many have not."""
 
 Floats = NDArray[np.float64]
 
@@ -64,6 +64,13 @@ class Activation:
         shares = np.maximum((self.values < low).mean(0), (self.values > high).mean(0))
         return np.flatnonzero(shares >= STUCK_SHARE)
 
+    def shares(self) -> list[tuple[str, str, Floats]]:
+        """Shares of saturated values on either side, at each step and of each unit."""
+        low, high = SIDES[self.function]
+        sides = {"below": self.values < low, "above": self.values > high}
+        ways = (("by_step", 1), ("by_unit", 0))
+        return [(side, by, values.mean(axis)) for by, axis in ways for side, values in sides.items()]
+
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
         low, high = self.saturated
@@ -75,6 +82,7 @@ class Activation:
             "saturated_below": low,
             "saturated_above": high,
             "stuck_units": self.stuck.tolist(),
+            **{f"saturated_{side}_{by}": shares.tolist() for side, by, shares in self.shares()},
         }
 
 
@@ -85,7 +93,7 @@ class Selective:
     Attributes:
         unit: from 0.
         feature: the property, in words.
-        score: the correlation of the unit's state with it over the steps, -1 to 1.
+        score: the correlation of the unit's state with it, over steps that had no part in choosing it, -1 to 1.
     """
 
     unit: int
@@ -131,7 +139,8 @@ class Gates:
             "network": self.subject.name,
             "text": self.subject.text_name,
             "steps": len(self.subject.ids),
-            "score": "correlation of a unit's state with a property of the text over the steps",
+            "score": "correlation of a unit's state with a property, over steps that had no part in choosing it",
+            "chance": chance(len(self.subject.ids) // 2),
             "layers": [layer.as_dict() for layer in self.layers],
         }
 
@@ -154,14 +163,9 @@ class Gates:
 
     def pictures(self) -> list[Picture]:
         """Distributions, saturation over time and unit, and traces of selective units."""
-        with style():
-            found = []
-            for number, layer in enumerate(self.layers):
-                of_layer = f" of layer {number + 1}" if len(self.layers) > 1 else ""
-                found += [_distributions(layer, number, of_layer), _saturation(layer, number, of_layer)]
-                if layer.selective:
-                    found.append(_traces(layer, number, of_layer, self.subject))
-            return found
+        from unrolled.lab.gate_pictures import gate_pictures
+
+        return gate_pictures(self.subject, self.layers)
 
 
 def gates(subject: Subject) -> Gates:
@@ -174,6 +178,10 @@ def gates(subject: Subject) -> Gates:
 def activations(layer: LayerRecord) -> list[Activation]:
     """The values of all functions that a cell takes, at all steps, named by the gates whose input they take first."""
     cell, early = layer.cell, layer.recurrent.early
+    try:
+        step = record_forward(cell, "step")
+    except UsageError:  # it uses more than symbols can do
+        return []
     hidden = layer.states[0].shape[1]
     x = layer.x
     u = layer.tape.operand @ early.T
@@ -196,9 +204,7 @@ def activations(layer: LayerRecord) -> list[Activation]:
         a |= {name: a[name] + term for name, term in zip(cell.late, np.split(late, len(cell.late), 1), strict=True)}
     operands = [*(a[name] for name in cell.gates), *(by_gate_u[name] for name in cell.apart), *before]
     known = {each.name for each in found}
-    found += [
-        each for each in _functions(cell, cell.gates, record_forward(cell, "step"), operands) if each.name not in known
-    ]
+    found += [each for each in _functions(cell, cell.gates, step, operands) if each.name not in known]
     order = {name: place for place, name in enumerate(cell.gates)}
     return sorted(found, key=lambda each: order.get(each.name, len(order)))
 
@@ -232,125 +238,80 @@ def _described(cell: Cell, lines: Function, node: Node) -> str:
 
 def features(subject: Subject) -> dict[str, NDArray[np.bool_]]:
     """Properties of the text at each step, of what has been read by then: name to (T,)."""
-    read = [subject.tokenizer.token(int(token)) for token in subject.inputs]
+    read = [_written(subject, int(token)) for token in subject.inputs]
     found: dict[str, list[bool]] = {name: [] for name in (*_PAIRS, *_OF_TOKENS)}
     depth = dict.fromkeys(_PAIRS, 0)
-    for token in read:
-        written = token.replace(JOINER, "").replace("\u0120", " ").replace("\u010a", "\n")
+    for written in read:
         for name, (opening, closing) in _PAIRS.items():
             for character in written:
-                if opening == closing and character in opening:
+                if character == "\n":  # what was not closed by then was no pair
+                    depth[name] = 0
+                elif opening == closing and character in opening:
                     depth[name] = 1 - depth[name]
                 elif character in opening:
                     depth[name] += 1
                 elif character in closing:
                     depth[name] = max(0, depth[name] - 1)
-            if "\n" in written and opening == closing:
-                depth[name] = 0
             found[name].append(depth[name] > 0)
-        for name, expression in _OF_TOKENS.items():
-            found[name].append(bool(re.search(expression, written)))
-    arrays = {name: np.array(values) for name, values in found.items()}
-    return {name: array for name, array in arrays.items() if LEAST_SHARE <= array.mean() <= 1 - LEAST_SHARE}
+        for name, holds in _OF_TOKENS.items():
+            found[name].append(holds(written))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def _written(subject: Subject, token: int) -> str:
+    """A token as it stands in a text."""
+    if subject.tokenizer.unit == "bpe":
+        return subject.tokenizer.decode([token])
+    return subject.tokenizer.token(token).replace(JOINER, "")
 
 
 def _layer_gates(layer: LayerRecord, properties: dict[str, NDArray[np.bool_]]) -> LayerGates:
     states = {name: part[1:] for name, part in zip(layer.cell.state, layer.states, strict=True)}
     deviations = np.max([part.std(0) for part in states.values()], axis=0)
-    dead = np.flatnonzero(deviations < STILL)
-    return LayerGates(activations(layer), states, dead, selective_units(states[layer.cell.state[-1]], properties))
+    last = states[layer.cell.state[-1]]
+    return LayerGates(activations(layer), states, np.flatnonzero(deviations < STILL), selective_units(last, properties))
 
 
 def selective_units(
     states: Floats, properties: dict[str, NDArray[np.bool_]], count: int = SELECTIVE
 ) -> list[Selective]:
-    """The units whose state goes with a property of the text, the highest correlation first, each unit once.
+    """Units whose state goes with a property of the text: chosen on every other stretch of steps, scored on the rest.
+
+    So the best of many units does not owe its score to chance. What does not pass twice the standard error there, and
+    units that hardly move, are left out.
 
     Args:
         states: (T, H).
         properties: name to (T,).
         count: most units.
     """
-    centred = states - states.mean(0)
-    norms = np.linalg.norm(centred, axis=0)
+    is_seen = np.arange(len(states)) // STRETCH % 2 == 0
     found: dict[int, Selective] = {}
     for name, values in properties.items():
-        wanted = values - values.mean()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scores = np.nan_to_num(wanted @ centred / (norms * np.linalg.norm(wanted)))
-        for unit in np.argsort(-np.abs(scores))[:count]:
-            score = float(scores[unit])
-            if int(unit) not in found or abs(score) > abs(found[int(unit)].score):
+        halves = values[is_seen], values[~is_seen]
+        if min(int((half == wanted).sum()) for half in halves for wanted in (True, False)) < LEAST_TIMES:
+            continue
+        seen, rest = (_correlations(states[rows], values[rows]) for rows in (is_seen, ~is_seen))
+        for unit in np.argsort(-np.abs(seen))[:count]:
+            score = float(rest[unit]) if seen[unit] * rest[unit] > 0 else 0.0
+            known = found.get(int(unit))
+            if abs(score) > chance(int((~is_seen).sum())) and (known is None or abs(score) > abs(known.score)):
                 found[int(unit)] = Selective(int(unit), name, score)
     return sorted(found.values(), key=lambda each: -abs(each.score))[:count]
 
 
-def _distributions(layer: LayerGates, number: int, of_layer: str) -> Picture:
-    figure, axes = new_figure(2.9)
-    for each, colour in zip(layer.activations, COLOURS, strict=False):
-        low, high = LIMITS.get(each.function, (float(each.values.min()), float(each.values.max()) or 1.0))
-        share, edges = np.histogram(each.values, bins=50, range=(low, high))
-        label = each.name if each.name.startswith(each.function) else f"{each.name} ({each.function})"
-        axes.stairs(share / max(share.sum(), 1), edges, color=colour, label=label, linewidth=1.4)
-    axes.set_xlabel("value")
-    axes.set_ylabel("share of all values")
-    axes.legend()
-    return Picture(
-        f"gates-values-{number + 1}",
-        f"Where gates and activations{of_layer} are",
-        "All units at all steps. A heap at either end is saturation: a gate that is always open or shut, an activation "
-        "whose slope is gone.",
-        figure,
-    )
+def chance(steps: int) -> float:
+    """A correlation over so many independent steps stays below this in 19 of 20 cases: twice its standard error."""
+    return 2 / math.sqrt(max(steps, 4))
 
 
-def _saturation(layer: LayerGates, number: int, of_layer: str) -> Picture:
-    rows = len(layer.activations)
-    figure, grid = new_figure(0.7 + 1.15 * rows, rows, 2, squeeze=False, sharey=True, sharex="col")
-    for (over_time, over_units), each in zip(grid, layer.activations, strict=True):
-        low, high = SIDES[each.function]
-        for side, values, colour in (("high", each.values > high, VERMILION), ("low", each.values < low, BLUE)):
-            over_time.plot(values.mean(1), color=colour, linewidth=0.9, label=side)
-            over_units.plot(np.sort(values.mean(0))[::-1], color=colour, linewidth=0.9, label=side)
-        for axes in (over_time, over_units):
-            axes.set_ylim(-0.03, 1.03)
-        over_time.set_title(each.name, fontsize=8, loc="left")
-    grid[0, 0].legend(title="saturated", title_fontsize=8)
-    grid[-1, 0].set_xlabel("step")
-    grid[-1, 1].set_xlabel("units, sorted")
-    grid[rows // 2, 0].set_ylabel("share")
-    return Picture(
-        f"gates-saturation-{number + 1}",
-        f"How much{of_layer} is saturated, over time and by unit",
-        "Left: the share of units at each step. Right: for each unit the share of steps; one that is at 1 is stuck.",
-        figure,
-    )
-
-
-def _traces(layer: LayerGates, number: int, of_layer: str, subject: Subject) -> Picture:
-    shown = layer.selective
-    states = list(layer.states.values())[-1]
-    steps = min(TRACED, len(states))
-    words = subject.words(subject.inputs[:steps])
-    per_line = min(40, steps)
-    lines = -(-steps // per_line)
-    figure, grid = new_figure(0.5 + lines * (0.45 + 0.24 * len(shown)), lines, 1, squeeze=False)
-    limit = float(np.abs(states[:steps, [each.unit for each in shown]]).max()) or 1.0
-    for line, axes in enumerate(grid[:, 0]):
-        block = states[line * per_line : (line + 1) * per_line, [each.unit for each in shown]].T
-        block = np.pad(block, ((0, 0), (0, per_line - block.shape[1])), constant_values=np.nan)
-        axes.imshow(block, aspect="auto", cmap="PuOr_r", vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.grid(visible=False)
-        axes.set_yticks(range(len(shown)), [f"{each.unit}: {each.feature}" for each in shown], fontsize=6)
-        word_ticks(axes, words[line * per_line : (line + 1) * per_line])
-    scores = ", ".join(f"{each.unit} {each.score:+.2f}" for each in shown)
-    return Picture(
-        f"gates-units-{number + 1}",
-        f"Units{of_layer} that follow the text",
-        "State after each token of the units that go best with a property of the text (orange above 0, purple below). "
-        f"Score: correlation with the property over all {len(states)} steps: {scores}.",
-        figure,
-    )
+def _correlations(states: Floats, values: NDArray[np.bool_]) -> Floats:
+    """Of each unit's state with a property; 0 for a unit that hardly moves."""
+    centred, wanted = states - states.mean(0), values - values.mean()
+    deviations = states.std(0)
+    sizes = np.where(deviations > STILL, np.linalg.norm(centred, axis=0), np.inf)
+    scores: Floats = wanted @ centred / (sizes * np.linalg.norm(wanted))
+    return scores
 
 
 _PAIRS = {
@@ -358,11 +319,11 @@ _PAIRS = {
     "inside straight quotation marks": ('"', '"'),
     "inside brackets": ("([{", ")]}"),
 }
-_OF_TOKENS = {
-    "ends of lines": r"\n",
-    "capital letters": r"[^\W\d_a-z]",
-    "digits": r"\d",
-    "blanks": r"^ +$",
-    "vowels": r"^[aeiouAEIOU]$",
-    "punctuation": r"^[^\w\s]+$",
+_OF_TOKENS: dict[str, Callable[[str], bool]] = {
+    "ends of lines": lambda token: "\n" in token,
+    "capital letters": lambda token: any(character.isupper() for character in token),
+    "digits": lambda token: any(character.isdigit() for character in token),
+    "blanks": lambda token: bool(token) and not token.strip(" "),
+    "vowels": lambda token: len(token) == 1 and token in "aeiouAEIOU",
+    "punctuation": lambda token: bool(token.strip()) and not any(c.isalnum() or c.isspace() for c in token.strip()),
 }

@@ -67,6 +67,11 @@ class Picture:
     caption: str
     figure: "Figure"
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether it wants the whole width of a page."""
+        return self.figure.get_figwidth() > 1.5 * WIDTH
+
     def png(self) -> bytes:
         """The picture on white."""
         buffer = io.BytesIO()

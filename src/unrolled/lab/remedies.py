@@ -4,37 +4,43 @@ Reads the other looks (`flow`, `spectra`, `gates`, `truncation`) and the log of 
 measured figure passes a limit that stands here; where none does, it says so.
 """
 
-import json
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unrolled import model_directory
+from unrolled.engines.through_time import lags_judged
 from unrolled.lab.flow import Flow, flow
 from unrolled.lab.gates import Gates, gates
 from unrolled.lab.pictures import Picture
-from unrolled.lab.spectra import MOST_UNITS, NEUTRAL, Spectra, spectra
+from unrolled.lab.spectra import MOST_UNITS, NEUTRAL, LayerSpectra, Spectra, spectra
 from unrolled.lab.subject import Report, Subject, nobody
 from unrolled.lab.truncation import Truncation, truncation
+from unrolled.training.curve import done_last
 
+STEPS_OF_SPECTRA = 50
+"""Steps along which Jacobians are looked at, which takes time."""
 SHORT_MEMORY = 10
 """An effective memory of fewer steps is called short."""
 STRONG_DECAY = 0.1
 """A growth rate below minus this loses nine tenths within 23 steps."""
-SATURATED = 0.5
-"""Share of a gate's values beyond its limits that is worth a word; of stuck units a tenth."""
-STUCK = 0.1
-RARE, OFTEN = 0.02, 0.9
-"""Shares of clipped steps between which a clipping norm does its work."""
-SPIKES = 5.0
-"""Largest gradient norm of the log against the median that counts as explosion."""
+SHUT = 0.5
+"""Share of a gate's values at the end where nothing passes that is worth a word; of dead units a tenth."""
+DEAD = 0.1
+OFTEN = 0.9
+"""Share of clipped steps from which on the limit is what sets the size of steps."""
+SPIKES = 10.0
+"""Largest gradient norm against the median that counts as explosion."""
 GAP = 0.3
 """Validation less training loss at the end, in nats per token, that counts as overfitting."""
 FALLING = 0.01
 """Fall of the validation loss over the last fifth of the run, as a share, that says it was not done."""
+CUT_OFF = 0.25
+"""Share of the gradient that a window may lose."""
 
 
 @dataclass(frozen=True)
@@ -95,21 +101,21 @@ def remedies(directory: Path, subject: Subject, tell: Report = nobody) -> Remedi
     """
     config = model_directory.load(directory).config
     options = dict(config.get("training", {}).get("options", {}))
-    log = _log(directory / "log.jsonl")
+    log = done_last(model_directory.read_log(directory))
     flowing = flow(subject)
     tell(0.2)
     gating = gates(subject)
     cutting = truncation(subject, lambda share: tell(0.2 + 0.4 * share))
     looks: list[Any] = [flowing, gating, cutting]
-    found = [
-        *of_memory(flowing),
-        *of_window(cutting, options.get("window")),
-        *of_gates(gating),
-        *of_gradients(log, options.get("clip")),
-        *of_losses(log),
-    ]
+    found = [*of_memory(flowing), *of_gates(gating)]
+    if config["text"].get("read") != "sentences":  # whose lines are never cut
+        found += of_window(cutting, options.get("window"))
+    found += [*of_gradients(log, options.get("clip"), options.get("optimizer")), *of_losses(log)]
+    if not log:
+        found.append(Remedy("Nothing can be said of gradients and losses while training", "there is no log.jsonl"))
     if len(subject.weights.cell.state) * subject.weights.layers[0].hidden_size <= MOST_UNITS:
-        spectral = spectra(subject, lambda share: tell(0.6 + 0.4 * share))
+        some = replace(subject, ids=subject.ids[:STEPS_OF_SPECTRA])
+        spectral = spectra(some, lambda share: tell(0.6 + 0.4 * share))
         looks.append(spectral)
         found += of_spectra(spectral)
     return Remedies(subject, sorted(found, key=lambda each: not each.remedy), looks)
@@ -123,7 +129,8 @@ def of_memory(found: Flow) -> list[Remedy]:
     steps, is_elman = len(found.subject.ids), len(found.subject.weights.cell.gates) == 1
     evidence = f"of an error 1% is left after {longest} steps (median over {steps} steps)"
     if longest is None:
-        return [Remedy("It feels errors as far back as the text goes", f"more than 1% is left after {steps - 1} steps")]
+        told = lags_judged(steps) - 1
+        return [Remedy("It feels errors as far back as can be told", f"more than 1% is left after {told} steps")]
     if longest >= SHORT_MEMORY:
         return [Remedy("It feels errors over a fair distance", evidence)]
     cure = (
@@ -136,43 +143,46 @@ def of_memory(found: Flow) -> list[Remedy]:
 
 def of_spectra(found: Spectra) -> list[Remedy]:
     """Whether lengths vanish or explode."""
-    remedies_ = []
     is_elman = len(found.subject.weights.cell.gates) == 1
-    for number, layer in enumerate(found.layers, 1):
-        rate = float(layer.rates[0])
-        evidence = f"layer {number} grows by {rate:+.3f} nats a step in its best direction"
-        if layer.bound is not None:
-            evidence += f"; the norm of W times the largest slope is {layer.bound:.2f}"
-        if rate > NEUTRAL:
-            cure = "--clip, set by the norms in the log; a lower --learning-rate; --initialization orthogonal"
-            remedies_.append(Remedy("Its errors can explode", evidence, cure))
-        elif rate < -STRONG_DECAY and is_elman:
-            cure = "--initialization orthogonal, --signal-norm 1, or a gated cell"
-            remedies_.append(Remedy("Its errors vanish exponentially", evidence, cure))
-        else:
-            remedies_.append(Remedy("Lengths are kept well enough", evidence))
-    return remedies_
+    return [_of_layer(layer, number, is_elman=is_elman) for number, layer in enumerate(found.layers, 1)]
+
+
+def _of_layer(layer: LayerSpectra, number: int, *, is_elman: bool) -> Remedy:
+    rate = float(layer.rates[0])
+    evidence = f"layer {number} grows by {rate:+.3f} nats a step in the direction that lasts longest"
+    if layer.bound is not None:
+        evidence += f"; the norm of W times the largest slope is {layer.bound:.2f}"
+    if rate > NEUTRAL:
+        cure = "--clip, set by the norms in the log; a lower --learning-rate; --initialization orthogonal"
+        return Remedy("Its errors can explode", evidence, cure)
+    if rate < -STRONG_DECAY:
+        cure = "--initialization orthogonal, --signal-norm 1, or a gated cell (--cell gru, lstm)"
+        gated = "more training, or a text whose answers lie further back; --forget-bias 1 for the LSTM"
+        return Remedy("Its errors vanish exponentially", evidence, cure if is_elman else gated)
+    if rate < -NEUTRAL:
+        return Remedy("Its errors shrink slowly", evidence)
+    return Remedy("Lengths are kept", evidence)
 
 
 def of_gates(found: Gates) -> list[Remedy]:
-    """Saturated gates, and units that do nothing."""
+    """Gates that let nothing pass, activations without a slope, and units that do nothing."""
     remedies_ = []
     for number, layer in enumerate(found.layers, 1):
-        units = len(next(iter(layer.states.values()))[0])
-        if len(layer.dead) > STUCK * units:
+        units = next(iter(layer.states.values())).shape[1]
+        if len(layer.dead) > DEAD * units:
             evidence = f"layer {number}: the state of {len(layer.dead)} of {units} units hardly moves"
             cure = "a lower --learning-rate, --initialization scaled, or fewer units (--hidden)"
             remedies_.append(Remedy("Many units are dead", evidence, cure))
         for each in layer.activations:
-            share = sum(each.saturated) if each.function != "relu" else 0.0
-            if share > SATURATED:
-                low, high = each.saturated
-                evidence = (
-                    f"layer {number}, {each.name}: {low:.0%} of the values at the low end, {high:.0%} at the high"
-                )
-                cure = "--weight-decay, --activation 1, or a lower --learning-rate: saturated, it has no slope"
+            low, high = each.saturated
+            evidence = f"layer {number}, {each.name}: {low:.0%} of the values at the low end, {high:.0%} at the high"
+            if each.function == "sigmoid" and low > SHUT:  # an open gate is how a network remembers
+                cure = "a lower --learning-rate, more --weight-decay; --forget-bias 1 where it is the forget gate"
+                remedies_.append(Remedy(f"The {each.name} gate is mostly shut", evidence, cure))
+            if each.function == "tanh" and low + high > SHUT:
+                cure = "--activation 1, more --weight-decay, or a lower --learning-rate: at its ends it has no slope"
                 remedies_.append(Remedy(f"The {each.name} is saturated", evidence, cure))
-    return remedies_ or [Remedy("Gates and units work", "no gate is mostly saturated, and few units are still")]
+    return remedies_ or [Remedy("Gates and units work", "no gate is mostly shut, no activation mostly at its ends")]
 
 
 def of_window(found: Truncation, window: int | None) -> list[Remedy]:
@@ -189,29 +199,40 @@ def of_window(found: Truncation, window: int | None) -> list[Remedy]:
         f"cut every {int(windows[place])} steps it loses {bias:.0%} of this text's gradient; errors followed "
         f"{by_lag or 'more than ' + str(steps)} steps back keep 99%"
     )
-    if bias > 0.25:
+    if bias > CUT_OFF:
         longer = enough or steps
         return [Remedy("Training's window cuts off much of the gradient", evidence, f"--window {longer}")]
     return [Remedy("Training's window is long enough", evidence)]
 
 
-def of_gradients(log: list[dict[str, Any]], clip: float | None) -> list[Remedy]:
-    """Whether gradients exploded, and a clipping norm from the observed ones."""
-    norms = [line["gradient_norm"] for line in log if line.get("gradient_norm") is not None]
-    if len(norms) < 5:
+def of_gradients(log: Sequence[Mapping[str, Any]], clip: float | None, optimizer: str | None = None) -> list[Remedy]:
+    """Whether gradients exploded, and a clipping norm from the observed ones.
+
+    Args:
+        log: lines of log.jsonl.
+        clip: norm to which gradients were clipped; 0 or None: not.
+        optimizer: by name.
+    """
+    lines = [line for line in log if line.get("gradient_norm") is not None]
+    if len(lines) < 5:
         return []
-    middle, largest = statistics.median(norms), max(norms)
-    clipped = statistics.mean(line["clipped"] for line in log if line.get("clipped") is not None)
-    evidence = f"norms before clipping: median {middle:.3g}, largest {largest:.3g}; {clipped:.0%} of the steps clipped"
-    threshold = f"--clip {2 * middle:.2g}, twice the median (Pascanu et al. 2013 take half to ten times the mean)"
+    middle = statistics.median(line["gradient_norm"] for line in lines)
+    largest = max(line.get("largest_gradient_norm", line["gradient_norm"]) for line in lines)
+    clipped = statistics.mean(line.get("clipped", 0.0) for line in lines)
+    evidence = (
+        f"norms before clipping: about {middle:.3g}, the largest {largest:.3g}; {clipped:.0%} of the steps clipped"
+    )
+    threshold = f"--clip {2 * middle:.2g}, twice the usual (Pascanu et al. 2013 take half to ten times the mean)"
     if not clip and largest > SPIKES * middle:
         return [Remedy("Gradients explode now and then, and are not clipped", evidence, threshold)]
-    if clip and clipped > OFTEN:
+    if clip and clipped > OFTEN and optimizer in {"sgd", "momentum"}:
         return [Remedy("Nearly all gradients are clipped: the limit sets the size of steps", evidence, threshold)]
+    if largest > SPIKES * middle:
+        return [Remedy("Gradients explode now and then, and clipping bounds them", evidence)]
     return [Remedy("Gradients keep their size", evidence)]
 
 
-def of_losses(log: list[dict[str, Any]]) -> list[Remedy]:
+def of_losses(log: Sequence[Mapping[str, Any]]) -> list[Remedy]:
     """Whether it overfits, or was not done."""
     training = [line["training_loss"] for line in log if line.get("training_loss") is not None]
     validation = [line["validation_loss"] for line in log if line.get("validation_loss") is not None]
@@ -229,11 +250,3 @@ def of_losses(log: list[dict[str, Any]]) -> list[Remedy]:
         cure = "more passes (--minutes, --epochs); if training falls with it, a larger network too"
         return [Remedy("It was still learning when it ended", evidence, cure)]
     return [Remedy("It has learnt what it can at this size", evidence)]
-
-
-def _log(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError):
-        return []

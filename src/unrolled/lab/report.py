@@ -32,10 +32,7 @@ def page(title: str, command: str, lines: Sequence[str], pictures: Sequence[Pict
         lines: of the findings, in words.
         pictures: each with its title and caption.
     """
-    figures = "\n".join(
-        f"<figure>\n<h2>{html.escape(each.title)}</h2>\n{each.svg().strip()}\n<figcaption>{html.escape(each.caption)}</figcaption>\n</figure>"
-        for each in pictures
-    )
+    figures = "\n".join(map(_figure, pictures))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
@@ -43,6 +40,12 @@ def page(title: str, command: str, lines: Sequence[str], pictures: Sequence[Pict
         f"<p><code>{html.escape(command)}</code></p>\n</header>\n<pre>{html.escape(chr(10).join(lines))}</pre>\n"
         f"<main>\n{figures}\n</main>\n<footer>unrolled {VERSION}</footer>\n</body>\n</html>\n"
     )
+
+
+def _figure(picture: Picture) -> str:
+    title, caption = html.escape(picture.title), html.escape(picture.caption)
+    opening = '<figure class="wide">' if picture.is_wide else "<figure>"
+    return f"{opening}\n<h2>{title}</h2>\n{picture.svg().strip()}\n<figcaption>{caption}</figcaption>\n</figure>"
 
 
 def write_page(path: Path, text: str) -> None:
@@ -88,6 +91,7 @@ pre { border: 1px solid var(--line); border-radius: 6px; padding: 0.75rem;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 2rem 1.5rem; }
 figure { margin: 0; min-width: 0; }
+.wide { grid-column: 1 / -1; }
 svg { width: 100%; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: 0.9rem; margin-top: 0.5rem; max-width: 42rem; }
 footer { color: var(--soft); font-size: 0.8rem; margin-top: 2rem; }

@@ -23,6 +23,8 @@ SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0}
 """The largest slope of each function."""
 NEUTRAL = 0.01
 """Growth rates per step closer to 0 than this: over a hundred steps a length changes by less than a factor e."""
+SETTLING = 3
+"""Growth rates count from the third of the text on: the first steps belong to where the vectors began."""
 MOST_UNITS = 1536
 """Largest state whose Jacobians are decomposed."""
 LOOKED_AT = 16
@@ -39,6 +41,8 @@ class LayerSpectra:
         singular_values: of the Jacobians of some steps, (N, S), largest first.
         radii: the spectral radius of each of them, (N,).
         product_logs: natural logarithm of the largest singular value of the product over steps 1..n, (T,); -inf for 0.
+        product_radius_logs: the same of the spectral radius, for n = the steps looked at, (N,).
+        looked_at: which these are, from 1, (N,).
         rates: growth rates per step (Lyapunov exponents) over the text, (S,), largest first, in nats; -inf where
             nothing is left.
         bound: norm of W times the largest slope, for cells with one gate; None for others.
@@ -47,6 +51,8 @@ class LayerSpectra:
     singular_values: Floats
     radii: Floats
     product_logs: Floats
+    product_radius_logs: Floats
+    looked_at: NDArray[np.int64]
     rates: Floats
     bound: float | None
 
@@ -70,6 +76,9 @@ class LayerSpectra:
             "largest_singular_value_median": float(np.median(self.singular_values[:, 0])),
             "spectral_radius_median": float(np.median(self.radii)),
             "log_largest_singular_value_of_products": _finite(self.product_logs),
+            "log_spectral_radius_of_products": _finite(self.product_radius_logs),
+            "steps_of_those": self.looked_at.tolist(),
+            "singular_values_median": np.median(self.singular_values, axis=0).tolist(),
             "bound": self.bound,
             "verdict": self.verdict,
         }
@@ -140,10 +149,14 @@ class Spectra:
         figure, axes = new_figure(3.0)
         steps = np.arange(1, len(layer.product_logs) + 1)
         finite = np.isfinite(layer.product_logs)
-        axes.plot(steps[finite], layer.product_logs[finite] / math.log(10), color=BLUE, label="measured")
+        axes.plot(steps[finite], layer.product_logs[finite] / math.log(10), color=BLUE, label="largest singular value")
+        radii = layer.product_radius_logs / math.log(10)
+        axes.plot(
+            layer.looked_at, np.where(np.isfinite(radii), radii, np.nan), ".", color=VERMILION, label="spectral radius"
+        )
         if layer.bound:
             axes.plot(steps, steps * math.log10(layer.bound), color=ORANGE, linestyle=":", label="bound")
-            axes.legend()
+        axes.legend()
         axes.axhline(0, color=COLOURS[2], linewidth=0.8)
         axes.set_xlabel("steps")
         axes.set_ylabel("largest factor, power of ten")
@@ -182,8 +195,9 @@ def layer_spectra(layer: LayerRecord, tell: Report = nobody) -> LayerSpectra:
     """The spectra of one layer along what it has read."""
     steps = len(layer.inputs)
     size = len(layer.states) * layer.states[0].shape[1]
-    looked_at = set(np.linspace(0, steps - 1, LOOKED_AT).astype(int).tolist())
-    singular_values, radii, product_logs = list[Floats](), list[float](), np.empty(steps)
+    looked_at = np.unique(np.linspace(0, steps - 1, LOOKED_AT).astype(np.int64))
+    settled = steps // SETTLING  # until then directions turn to where they grow
+    singular_values, radii, product_logs, product_radii = list[Floats](), list[float](), np.empty(steps), list[float]()
     product, log_scale = np.eye(size), 0.0
     directions, logs = np.eye(size), np.zeros(size)
     for t in range(steps):
@@ -191,17 +205,38 @@ def layer_spectra(layer: LayerRecord, tell: Report = nobody) -> LayerSpectra:
         jacobian = state_jacobian(layer, t)
         if t in looked_at:
             singular_values.append(np.linalg.svd(jacobian, compute_uv=False))
-            radii.append(float(np.abs(np.linalg.eigvals(jacobian)).max()))
+            radii.append(_radius(jacobian))
         product = jacobian @ product
         largest = math.sqrt(max(0.0, float(np.linalg.eigvalsh(product.T @ product)[-1])))
         log_scale += math.log(largest) if largest > 0 else -math.inf
         product_logs[t] = log_scale
         product = product / largest if largest > 0 else product
+        if t in looked_at:
+            product_radii.append(log_scale + _log(_radius(product)))
         directions, upper = np.linalg.qr(jacobian @ directions)
-        with np.errstate(divide="ignore"):
-            logs += np.log(np.abs(np.diagonal(upper)))
-    rates = np.sort(logs / steps)[::-1]
-    return LayerSpectra(np.array(singular_values), np.array(radii), product_logs, rates, bound(layer))
+        if t >= settled:
+            factors = np.abs(np.diagonal(upper))
+            nothing = np.finfo(np.float64).eps * size * np.linalg.norm(jacobian, 2)
+            with np.errstate(divide="ignore"):
+                logs += np.log(np.where(factors > nothing, factors, 0.0))
+    rates = np.sort(logs / (steps - settled))[::-1]
+    return LayerSpectra(
+        np.array(singular_values),
+        np.array(radii),
+        product_logs,
+        np.array(product_radii),
+        looked_at + 1,
+        rates,
+        bound(layer),
+    )
+
+
+def _radius(matrix: Floats) -> float:
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
 
 
 def bound(layer: LayerRecord) -> float | None:
@@ -214,7 +249,10 @@ def _slope(cell: Cell) -> float | None:
     """The largest slope of h = f(a); None where the next state is anything else."""
     if len(cell.gates) != 1 or len(cell.state) != 1 or cell.apart or cell.late:
         return None
-    forward = record_forward(cell, "step")
+    try:
+        forward = record_forward(cell, "step")
+    except UsageError:  # it uses more than symbols can do
+        return None
     (result,) = forward.results
     node, a = forward.graph.nodes[result.index], forward.operands[0]
     if result.index == a.index:

@@ -18,6 +18,8 @@ Report = Callable[[float], None]
 """Is told which share of the work is done."""
 STEPS = 100
 """Tokens that are read where nothing else is asked for."""
+CHARACTERS_A_TOKEN = 500
+"""So much of a text is read for each token that is wanted, so that a long text takes no time."""
 _VISIBLE = str.maketrans({JOINER: "‿", " ": "␣", "\n": "⏎", "\t": "⇥"})
 
 
@@ -32,7 +34,7 @@ class FreshCell:
     Attributes:
         cell: its name, or one that is not registered.
         hidden, layers: H and L; token vectors have H elements too.
-        initialization, forget_bias: as training has them.
+        initialization, initial_range, forget_bias: as training has them.
         seed: of the weights.
     """
 
@@ -40,6 +42,7 @@ class FreshCell:
     hidden: int = 64
     layers: int = 1
     initialization: str = "uniform"
+    initial_range: float | None = None
     forget_bias: float = 1.0
     seed: int = 1
 
@@ -69,8 +72,19 @@ class Subject:
         return np.concatenate([[self.tokenizer.end_of_line_id], self.ids[:-1]])
 
     def read(self) -> Record:
-        """The network's way through the text."""
-        return record(self.weights, self.inputs, self.ids)
+        """The network's way through the text.
+
+        Raises:
+            UsageError: its numbers are not finite.
+        """
+        with np.errstate(all="ignore"):
+            done = record(self.weights, self.inputs, self.ids)
+        wrong = np.flatnonzero(~np.isfinite(done.losses))
+        if len(wrong):
+            raise UsageError(
+                f"{self.name}: its loss at step {wrong[0] + 1} is {done.losses[wrong[0]]}: it has diverged"
+            )
+        return done
 
     def words(self, ids: NDArray[np.int64]) -> list[str]:
         """Tokens for a person, blanks and ends of lines made visible."""
@@ -101,7 +115,10 @@ def of_model(directory: Path, text: str | None, text_name: str, *, steps: int = 
         text, text_name = find_text(model.config, None, None)
     layers, hidden = len(model.weights.layers), model.weights.layers[0].hidden_size
     name = f"{directory.name} ({layers} x {hidden} {model.weights.cell.name})"
-    return Subject(name, text_name, model.weights, model.tokenizer, _tokens(model.tokenizer, text, steps))
+    ids = _tokens(model.tokenizer, text, steps)
+    if model.config["text"].get("read") == "sentences":
+        ids, text_name = _longest_line(ids, model.tokenizer.end_of_line_id), f"the longest line of {text_name}"
+    return Subject(name, text_name, model.weights, model.tokenizer, ids)
 
 
 def of_fresh_cell(
@@ -132,16 +149,23 @@ def fresh_weights(fresh: FreshCell, vocabulary_size: int) -> LanguageModelWeight
     network = LanguageModelNetwork(
         shape,
         initialization=fresh.initialization,
+        initial_range=fresh.initial_range,
         forget_bias=fresh.forget_bias,
         generator=torch.Generator().manual_seed(fresh.seed),
     )
     return network.weights(np.float64)
 
 
+def _longest_line(ids: NDArray[np.int64], end_of_line: int) -> NDArray[np.int64]:
+    """Of a text for a network that reads each line by itself, the line that shows most."""
+    ends = np.flatnonzero(ids == end_of_line) + 1
+    return max(np.split(ids, ends), key=len)
+
+
 def _tokens(tokenizer: Tokenizer, text: str, steps: int) -> NDArray[np.int64]:
     if steps < 2:
         raise UsageError(f"steps is {steps}: give at least 2")
-    ids = tokenizer.encode(text)[:steps].astype(np.int64)
+    ids = tokenizer.encode(text[: CHARACTERS_A_TOKEN * steps])[:steps].astype(np.int64)
     if len(ids) < 2:
         raise UsageError(f"the text has {len(ids)} tokens: give at least 2")
     return ids

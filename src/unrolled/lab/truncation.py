@@ -5,8 +5,8 @@ Two truncations, never confused (docs/conventions.md):
 - by lag: the tutorial's `bptt_truncate=k`, which sends each error back to k+1 steps, t, t-1, ..., t-k;
 - by windows: training's, which cuts the text every w steps and carries the state: an error goes back to the last cut.
 
-Compared are the gradients of all weights that errors reach through time: those of the layers. The output layer's is
-whole in both. The loss is the sum over the text's steps.
+Compared are the gradients of the recurrent layers' weights. The output layer's is whole in both. The loss is the sum
+over the text's steps.
 """
 
 from dataclasses import dataclass

@@ -33,15 +33,19 @@ class Step:
         read: the token that was read.
         expected: most probable next tokens with their probabilities.
         came: the token that came.
+        place: its place among the expected; None if it is not there.
         loss: -log p(came), in nats.
         state: h of the last layer, (H,).
+        all_states: of each layer, each part by name.
     """
 
     read: str
     expected: list[tuple[str, float]]
     came: str
+    place: int | None
     loss: float
     state: NDArray[np.float64]
+    all_states: list[dict[str, list[float]]]
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -50,7 +54,7 @@ class Step:
             "expected": [{"token": token, "probability": probability} for token, probability in self.expected],
             "came": self.came,
             "loss": self.loss,
-            "state": self.state.tolist(),
+            "states": self.all_states,
         }
 
 
@@ -102,7 +106,13 @@ def _step(subject: Subject, done: Record, t: int) -> Step:
     words = subject.words(best.astype(np.int64))
     read, came = subject.words(np.array([subject.inputs[t], subject.ids[t]]))
     expected = [(word, float(p)) for word, p in zip(words, probabilities[best], strict=True)]
-    return Step(read, expected, came, float(done.losses[t]), done.layers[-1].states[0][t + 1])
+    places = np.flatnonzero(best == subject.ids[t])
+    all_states = [
+        {name: part[t + 1].tolist() for name, part in zip(layer.cell.state, layer.states, strict=True)}
+        for layer in done.layers
+    ]
+    state = done.layers[-1].states[0][t + 1]
+    return Step(read, expected, came, int(places[0]) if len(places) else None, float(done.losses[t]), state, all_states)
 
 
 def _draw(unfolding: Unfolding) -> Picture:
@@ -165,7 +175,7 @@ def _draw_step(axes: Any, x: float, top: float, step: Step, *, limit: float, wor
     for place, (token, probability) in enumerate(step.expected):
         y = middle_of["expected"] + 0.065 * (1 - place)
         said = f"{_short(token, 9)} {probability:.0%}"
-        axes.text(x, y, said, ha="center", va="center", fontsize=7, color=GREEN if token == step.came else INK)
+        axes.text(x, y, said, ha="center", va="center", fontsize=7, color=GREEN if place == step.place else INK)
     width = 0.5 * step.loss / worst if worst > 0 else 0.0
     axes.add_patch(Rectangle((x - 0.4, middle_of["nats"] - 0.014), width, 0.028, facecolor=VERMILION))
     axes.text(x + 0.14, middle_of["nats"], f"{step.loss:.2f}", va="center", fontsize=7, color=VERMILION)

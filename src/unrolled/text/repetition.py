@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 _PIECES = re.compile(r"\n| *[^ \n]+(?:(?<=\s) +[^ \n]*)*| +")
 """A newline, or a word with the blanks before it; words behind other white space than blanks belong to its piece."""
-REMEMBERED = 1 << 21
-"""Characters of different pieces that are remembered at once."""
+REMEMBERED = 1 << 20
+"""Characters of different pieces that are remembered at once; of ordinary words they take some 40 MB."""
 TOGETHER = 2000
 """Pieces that the library gets as the lines of one text, for calls cost more than tokens."""
 
@@ -79,9 +79,10 @@ class Repetition:
             if self._length > REMEMBERED:
                 known = self._known = {}
                 self._length, new = 0, list(different)
-            self._length += sum(map(len, new))
+            length = sum(map(len, new))
             known["\n"] = np.int32(self._end).tobytes()
             new = [piece for piece in new if piece != "\n"]
             ids = piece_ids(new, self._encode, self._end)
             known.update(zip(new, (each.tobytes() for each in ids), strict=True))
+            self._length += length
         return np.frombuffer(bytearray().join(map(known.__getitem__, pieces)), np.int32)

@@ -20,7 +20,7 @@ from unrolled.training.output import Output
 from unrolled.training.ranks import Ranks, peers_explained
 from unrolled.training.schedule import Leg, Pacer
 from unrolled.training.settings import Settings
-from unrolled.training.watch import Watch
+from unrolled.training.watch import EVERY, Watch
 
 SECONDS_TO_FINISH = 2.0
 """What saving and drawing take after the last validation; a run of given minutes keeps so much time for them."""
@@ -70,7 +70,13 @@ class Course:
         self.output = Output(out, settings, self.shape, data, began, writes=ranks.is_first)
         self.setbacks = 0
         self.meter = Meter(time.perf_counter)
-        self.watch = Watch(data.ids["validation"], data.tokenizer.end_of_line_id, options.clip)
+        self.watch = Watch(
+            data.ids["validation"],
+            data.tokenizer.end_of_line_id,
+            options.clip,
+            by_lines=data.read == "sentences",
+            limits_steps=options.optimizer in {"sgd", "momentum"},
+        )
         self.is_new = saved is None or not saved.tensors
         if saved is not None and saved.tensors:
             self.learner.restore(saved.state, saved.tensors)
@@ -134,6 +140,8 @@ class Course:
                 self.pacer.after(step.number)
             yield self._progress(step)
             yield from self._warned(self.watch.step(step.done.gradient_norm))
+            if step.number % EVERY == 0:
+                yield from self._warned(self.watch.forgets(self._log_memory(step.number)))
             if self.meter.report_is_due() or step.ends_pass or step.number == self.learner.schedule.end:
                 self._log_training(step)
             if step.ends_pass:
@@ -149,7 +157,9 @@ class Course:
                 self._checkpoint()
                 self.meter.skip()
         if validated_at != self.steps:
-            yield self._validate()[0]
+            validated, warning = self._validate()
+            yield validated
+            yield from self._warned(warning)
         yield self._finish()
 
     def _checkpoint(self) -> None:
@@ -203,6 +213,11 @@ class Course:
 
     def _log_training(self, step: Step) -> None:
         self.output.log({"step": step.number, "passes": step.number / len(self.training)} | self.meter.take())
+
+    def _log_memory(self, step: int) -> int | None:
+        memory = self.watch.memory(self.learner.network)
+        self.output.log({"step": step, "passes": step / len(self.training), "effective_memory": memory})
+        return memory
 
     def _warned(self, message: str | None) -> Iterator[Warned]:
         if message is not None:

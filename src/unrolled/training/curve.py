@@ -29,7 +29,7 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    records = _done_last(records)
+    records = done_last(records)
     figure = Figure(figsize=(9, 8), dpi=120, layout="constrained")
     grid = figure.add_gridspec(4, 6)
     losses = figure.add_subplot(grid[:2, :])
@@ -77,7 +77,7 @@ def _points(records: Sequence[Record], name: str) -> list[tuple[float, float]]:
     return [(record["passes"], record[name]) for record in records if record.get(name) is not None]
 
 
-def _done_last(records: Sequence[Record]) -> list[Record]:
+def done_last(records: Sequence[Record]) -> list[Record]:
     """Without records of steps that a resumed run, going back to where it was saved, did once more."""
     kept: list[Record] = []
     for record in records:

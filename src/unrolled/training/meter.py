@@ -63,6 +63,7 @@ class Meter:
             "training_loss": sum(one.loss * one.tokens for one in done) / sum(one.tokens for one in done),
             "learning_rate": steps[-1].rate,
             "gradient_norm": sum(one.gradient_norm for one in done) / len(done),
+            "largest_gradient_norm": max(one.gradient_norm for one in done),
             "clipped": sum(one.clipped for one in done) / len(done),
             "update_ratio": sum(ratios) / len(ratios) if ratios else None,
             "tokens_per_second": self.tokens_per_second,

@@ -66,6 +66,11 @@ class NativeAdamW(torch.optim.AdamW):
         super().__init__(parameters, rate, betas=betas, weight_decay=weight_decay)
         self._spread: dict[Tensor, Tensor] = {}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What a copy is made of."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._spread = {}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters."""
@@ -79,25 +84,28 @@ class NativeAdamW(torch.optim.AdamW):
             _refuse(group, "amsgrad", "maximize")
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             states = [self._state(parameter) for parameter in parameters]
-            update.adamw(
-                parameters,
-                [self._dense_gradient(parameter) for parameter in parameters],
-                *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")),
-                rate=group["lr"],
-                scale=scale,
-                betas=group["betas"],
-                epsilon=group["eps"],
-                weight_decay=group["weight_decay"],
-            )
-            for parameter in parameters:
-                if parameter.grad.is_sparse:
-                    self._spread[parameter][parameter.grad._indices()[0]] = 0
+            try:
+                update.adamw(
+                    parameters,
+                    [self._dense_gradient(parameter) for parameter in parameters],
+                    *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")),
+                    rate=group["lr"],
+                    scale=scale,
+                    betas=group["betas"],
+                    epsilon=group["eps"],
+                    weight_decay=group["weight_decay"],
+                )
+            finally:
+                for parameter in parameters:
+                    if parameter.grad.is_sparse and parameter in self._spread:
+                        self._spread[parameter][parameter.grad._indices()[0]] = 0
 
     def _dense_gradient(self, parameter: Tensor) -> Tensor:
         """The gradient with all its rows; of a sparse one in memory that is zero between two updates."""
         gradient = parameter.grad
         assert gradient is not None
         if not gradient.is_sparse:
+            self._spread.pop(parameter, None)
             return gradient
         if parameter not in self._spread:
             self._spread[parameter] = torch.zeros_like(parameter)

@@ -1,19 +1,23 @@
 """A watch on a run: how large gradients are before clipping, how far back errors are felt, and whether that goes wrong.
 
 The norm of each step's gradient is there already. Effective memory, the lag at which an error has shrunk to 1%, is
-measured at each validation on a stretch of the validation text.
+measured every so many steps and at each validation, on a stretch of the validation text.
 """
 
 import math
 
 import numpy as np
 
-from unrolled.engines.through_time import WHOLE, effective_memory, error_sizes, over_the_lag, record
+from unrolled.engines.through_time import effective_memory, record, relative_curve
 from unrolled.models import LanguageModelNetwork
 from unrolled.text.batches import Ids
 
 STEPS = 50
 """Tokens of the stretch; so far back errors are followed."""
+EVERY = 1000
+"""Steps after which effective memory is measured, besides validations."""
+LOOKED_THROUGH = 2000
+"""Tokens in which the longest line is looked for."""
 SHORT = 3
 """An effective memory of fewer steps, after the first pass, is worth a warning."""
 JUMP = 100.0
@@ -32,14 +36,20 @@ class Watch:
 
     Args:
         validation: tokens of the validation text.
-        first: the token before them.
+        first: the token before them, which ends lines too.
         clip: norm to which gradients are clipped; 0: not.
+        by_lines: whether the network reads each line by itself; then the longest of the first lines is the stretch.
+        limits_steps: whether the norm of the gradient sets the size of a step, as with SGD.
     """
 
-    def __init__(self, validation: Ids, first: int, clip: float) -> None:
-        targets = np.array(validation[:STEPS], dtype=np.int64)
+    def __init__(
+        self, validation: Ids, first: int, clip: float, *, by_lines: bool = False, limits_steps: bool = True
+    ) -> None:
+        targets = np.array(validation[: LOOKED_THROUGH if by_lines else STEPS], dtype=np.int64)
+        if by_lines:
+            targets = max(np.split(targets, np.flatnonzero(targets == first) + 1), key=len)[:STEPS]
         self._inputs, self._targets = np.concatenate([[first], targets[:-1]]), targets
-        self._clip = clip
+        self._clip, self._limits_steps = clip, limits_steps
         self._log_norm = self._clipped = 0.0
         self._steps = 0
         self._said: set[int] = set()
@@ -55,10 +65,13 @@ class Watch:
                 if not 0 < self._clip <= 10 * usual
                 else None,
             )
+        if norm == 0:
+            return warning
         self._steps += 1
-        self._log_norm = KEEP * self._log_norm + (1 - KEEP) * math.log(max(norm, 1e-30))
+        self._log_norm = KEEP * self._log_norm + (1 - KEEP) * math.log(norm)
         self._clipped = KEEP * self._clipped + (1 - KEEP) * (0 < self._clip < norm)
-        if warning is None and self._steps > SETTLING and self._clipped / self._weight > MOSTLY_CLIPPED:
+        limits = self._limits_steps and self._steps > SETTLING
+        if warning is None and limits and self._clipped / self._weight > MOSTLY_CLIPPED:
             warning = self._once(
                 LIMITED,
                 f"nearly every gradient is clipped to {self._clip:g}, their norms are about {usual:.3g}: "
@@ -71,14 +84,16 @@ class Watch:
         return 1 - KEEP**self._steps
 
     def memory(self, network: LanguageModelNetwork) -> int | None:
-        """The effective memory of the last layer; None: longer than the stretch, or no number."""
+        """The effective memory of the last layer; `STEPS` where it is no shorter, None where that cannot be said."""
         with np.errstate(all="ignore"):  # of a network that has left all bounds nothing can be said
-            sizes = error_sizes(record(network.weights(), self._inputs, self._targets))[WHOLE][-1]
-            curve = over_the_lag(sizes, sizes)[:, 0]
-        return effective_memory(curve) if np.isfinite(curve).all() else None
+            curve = relative_curve(record(network.weights(), self._inputs, self._targets))
+        if not np.isfinite(curve).all():
+            return None
+        found = effective_memory(curve)
+        return STEPS if found is None else found
 
     def forgets(self, memory: int | None) -> str | None:
-        """After a pass: a warning where errors are not felt any further back."""
+        """A warning where errors are not felt any further back."""
         if memory is None or memory >= min(SHORT, len(self._targets) - 1):
             return None
         return self._once(
