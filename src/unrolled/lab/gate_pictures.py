@@ -57,7 +57,7 @@ def _saturation(layer: LayerGates, number: int, of_layer: str) -> Picture:
         for axes in (over_time, over_units):
             axes.set_ylim(-0.03, 1.03)
         over_time.set_title(each.name, fontsize=8, loc="left")
-    grid[0, 0].legend(title="saturated", title_fontsize=8)
+    grid[0, 1].legend(title="saturated", title_fontsize=8, loc="upper right")
     grid[-1, 0].set_xlabel("step")
     grid[-1, 1].set_xlabel("units, sorted")
     grid[rows // 2, 0].set_ylabel("share")

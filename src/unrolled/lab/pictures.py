@@ -80,12 +80,12 @@ class Picture:
         return buffer.getvalue()
 
     def svg(self) -> str:
-        """The picture on nothing, to stand in a page; its letters are text."""
+        """The picture on nothing, to stand in a page, whose ink and --blue it takes; its letters are text."""
         buffer = io.StringIO()
         with style():
             self.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
         found = buffer.getvalue()
-        found = found[found.index("<svg") :].replace(INK, "currentColor")
+        found = found[found.index("<svg") :].replace(INK, "currentColor").replace(BLUE, f"var(--blue, {BLUE})")
         found = found.replace("font-family: 'DejaVu Sans'", "font-family: 'DejaVu Sans', sans-serif")
         found = re.sub(r"<metadata>.*?</metadata>", "", found, flags=re.DOTALL)
         found = re.sub(

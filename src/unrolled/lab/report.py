@@ -78,8 +78,9 @@ def write_pngs(folder: Path, pictures: Sequence[Picture]) -> list[Path]:
 
 
 _STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1c1d; --soft: #5b6068; --line: #d9dce1; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15171a; --ink: #e4e6e9; --soft: #a2a8b1; --line: #33373d; } }
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1c1d; --soft: #5b6068; --line: #d9dce1; --blue: #0072b2; }
+@media (prefers-color-scheme: dark) { :root { --paper: #15171a; --ink: #e4e6e9; --soft: #a2a8b1; --line: #33373d;
+  --blue: #4aa3df; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 1280px; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }

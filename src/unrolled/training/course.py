@@ -22,12 +22,18 @@ from unrolled.training.schedule import Leg, Pacer
 from unrolled.training.settings import Settings
 from unrolled.training.watch import EVERY, Watch
 
-SECONDS_TO_FINISH = 2.0
-"""What saving and drawing take after the last validation; a run of given minutes keeps so much time for them."""
 MOST_SETBACKS = 3
 """A run goes back to its last checkpoint so often, where loss or gradient was no longer a finite number."""
 SLOWER = 0.5
 """What the learning rate is multiplied by each time."""
+
+
+def seconds_to_finish(minutes: float) -> float:
+    """What a run of given minutes keeps for saving and drawing after its last validation.
+
+    Longer runs have larger networks: 4 seconds from 3 minutes on, down to 2.
+    """
+    return 2 + 2 * min(1.0, minutes / 3)
 
 
 class Course:
@@ -95,9 +101,8 @@ class Course:
         deadline = self.output.started + 60 * minutes
         steps_a_pass = len(self.training)
         steps_a_validation = steps_a_pass * self.validation.tokens / self.training.tokens / 3  # no way back
-        return Pacer(
-            self.learner.schedule, deadline, steps_a_pass, steps_a_validation, SECONDS_TO_FINISH, time.perf_counter
-        )
+        finishing = seconds_to_finish(minutes)
+        return Pacer(self.learner.schedule, deadline, steps_a_pass, steps_a_validation, finishing, time.perf_counter)
 
     def prepared(self) -> Prepared:
         """What a person wants to know before the first step."""

@@ -14,7 +14,7 @@ import torch
 from unrolled import model_directory
 from unrolled.training import resuming
 from unrolled.training.checks import check_directory
-from unrolled.training.course import SECONDS_TO_FINISH, Course
+from unrolled.training.course import Course, seconds_to_finish
 from unrolled.training.events import DataRead, Event, Finished, Planned
 from unrolled.training.joining import joined
 from unrolled.training.planning import make_plan
@@ -77,8 +77,8 @@ def _run(
     data = yield from read_text(sources, settings, saved, ranks)
     yield DataRead(data.report, data.notes(), data.uniform, data.unigram)
     if saved is None and (out is None or settings.training.minutes is not None):
-        open_ = settings
-        plan = ranks.from_first(lambda: make_plan(open_, data, ranks, started=started, finishing=SECONDS_TO_FINISH))
+        open_, finishing = settings, seconds_to_finish(settings.training.minutes or 0.0)
+        plan = ranks.from_first(lambda: make_plan(open_, data, ranks, started=started, finishing=finishing))
         yield Planned(plan)
         settings = plan.settings
     if out is None:
