@@ -15,7 +15,7 @@ from unrolled import engines
 from unrolled.cli import STARTED, console
 from unrolled.cli import train as verb
 from unrolled.engines.portable import Portable
-from unrolled.training import learner, run
+from unrolled.training import learner, reading
 from unrolled.training import output as output_module
 from unrolled.training.loop import train_steps
 
@@ -119,7 +119,7 @@ def test_a_signal_while_the_text_is_read_ends_at_once_and_leaves_nothing(
         os.kill(os.getpid(), number)
         go_on.wait(60)
 
-    monkeypatch.setattr(run, "prepare", read_for_ever)
+    monkeypatch.setattr(reading, "prepare", read_for_ever)
     outcome = unrolled("train", corpus, "--out", tmp_path / "model", *FEW)
     go_on.set()
     assert outcome.status == status

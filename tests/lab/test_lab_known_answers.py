@@ -56,6 +56,8 @@ def test_a_scaled_rotation_grows_by_the_logarithm_of_its_scale(factor: float) ->
     np.testing.assert_allclose(layer.rates, math.log(factor), atol=1e-10)
     np.testing.assert_allclose(layer.product_logs, math.log(factor) * np.arange(1, 26), atol=1e-9)
     np.testing.assert_allclose(layer.singular_values, factor, rtol=1e-10)
+    expected = math.log(factor) * np.repeat(layer.looked_at[:, None], H, 1)
+    np.testing.assert_allclose(layer.product_value_logs, expected, atol=1e-9)
     np.testing.assert_allclose(layer.radii, factor, rtol=1e-10)
     assert layer.bound == pytest.approx(factor)
     words = {0.5: "vanishes", 1.0: "keeps lengths", 1.3: "explodes"}[factor]

@@ -53,7 +53,7 @@ def test_of_memory(lag: int, cell: str, finding: str, remedy: str) -> None:
 )
 def test_of_spectra(rate: float, subject: Any, finding: str, remedy: str) -> None:
     nothing = np.ones((1, 1))
-    layer = LayerSpectra(nothing, nothing[0], nothing[0], nothing[0], np.array([1]), np.array([rate]), None)
+    layer = LayerSpectra(nothing, nothing[0], nothing[0], nothing, nothing[0], np.array([1]), np.array([rate]), None)
     (found,) = of_spectra(Spectra(subject, [layer]))
     assert found.finding == finding
     assert found.remedy.startswith(remedy)

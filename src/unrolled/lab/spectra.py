@@ -23,6 +23,8 @@ SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0}
 """The largest slope of each function."""
 NEUTRAL = 0.01
 """Growth rates per step closer to 0 than this: over a hundred steps a length changes by less than a factor e."""
+PRODUCT_VALUES = 8
+"""Singular values of a product that are kept; the others are soon lost in rounding."""
 SETTLING = 3
 """Growth rates count from the third of the text on: the first steps belong to where the vectors began."""
 MOST_UNITS = 1536
@@ -41,8 +43,9 @@ class LayerSpectra:
         singular_values: of the Jacobians of some steps, (N, S), largest first.
         radii: the spectral radius of each of them, (N,).
         product_logs: natural logarithm of the largest singular value of the product over steps 1..n, (T,); -inf for 0.
-        product_radius_logs: the same of the spectral radius, for n = the steps looked at, (N,).
-        looked_at: which these are, from 1, (N,).
+        product_value_logs: the same of its largest singular values, for n = the steps looked at, (N, up to 8).
+        product_radius_logs: the same of its spectral radius, (N,).
+        looked_at: which steps these are, from 1, (N,).
         rates: growth rates per step (Lyapunov exponents) over the text, (S,), largest first, in nats; -inf where
             nothing is left.
         bound: norm of W times the largest slope, for cells with one gate; None for others.
@@ -51,6 +54,7 @@ class LayerSpectra:
     singular_values: Floats
     radii: Floats
     product_logs: Floats
+    product_value_logs: Floats
     product_radius_logs: Floats
     looked_at: NDArray[np.int64]
     rates: Floats
@@ -76,6 +80,7 @@ class LayerSpectra:
             "largest_singular_value_median": float(np.median(self.singular_values[:, 0])),
             "spectral_radius_median": float(np.median(self.radii)),
             "log_largest_singular_value_of_products": _finite(self.product_logs),
+            "log_singular_values_of_products": [_finite(values) for values in self.product_value_logs],
             "log_spectral_radius_of_products": _finite(self.product_radius_logs),
             "steps_of_those": self.looked_at.tolist(),
             "singular_values_median": np.median(self.singular_values, axis=0).tolist(),
@@ -198,6 +203,7 @@ def layer_spectra(layer: LayerRecord, tell: Report = nobody) -> LayerSpectra:
     looked_at = np.unique(np.linspace(0, steps - 1, LOOKED_AT).astype(np.int64))
     settled = steps // SETTLING  # until then directions turn to where they grow
     singular_values, radii, product_logs, product_radii = list[Floats](), list[float](), np.empty(steps), list[float]()
+    product_values = list[Floats]()
     product, log_scale = np.eye(size), 0.0
     directions, logs = np.eye(size), np.zeros(size)
     for t in range(steps):
@@ -212,6 +218,8 @@ def layer_spectra(layer: LayerRecord, tell: Report = nobody) -> LayerSpectra:
         product_logs[t] = log_scale
         product = product / largest if largest > 0 else product
         if t in looked_at:
+            values = np.linalg.svd(product, compute_uv=False)[:PRODUCT_VALUES]
+            product_values.append(np.array([log_scale + _log(float(value)) for value in values]))
             product_radii.append(log_scale + _log(_radius(product)))
         directions, upper = np.linalg.qr(jacobian @ directions)
         if t >= settled:
@@ -224,6 +232,7 @@ def layer_spectra(layer: LayerRecord, tell: Report = nobody) -> LayerSpectra:
         np.array(singular_values),
         np.array(radii),
         product_logs,
+        np.array(product_values),
         np.array(product_radii),
         looked_at + 1,
         rates,
