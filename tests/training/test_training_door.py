@@ -109,7 +109,10 @@ print("torch" in sys.modules)
     assert run_python(code) == "False\n"
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "momentum"])  # the others' steps are torch's own
+@pytest.mark.parametrize(  # the others' steps are torch's own
+    "optimizer",
+    ["adamw", pytest.param("sgd", marks=pytest.mark.slow), pytest.param("momentum", marks=pytest.mark.slow)],
+)
 def test_training_does_not_load_the_compiler_of_torch(
     optimizer: str, run_python: Any, corpus: Path, tmp_path: Path
 ) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 _PIECES = re.compile(r"\n| *[^ \n]+(?:(?<=\s) +[^ \n]*)*| +")
 """A newline, or a word with the blanks before it; words behind other white space than blanks belong to its piece."""
-REMEMBERED = 1 << 20
-"""Characters of different pieces that are remembered at once; of ordinary words they take some 40 MB."""
+REMEMBERED = 1 << 21
+"""Characters of different pieces that are remembered at once; of ordinary words they take some 80 MB."""
 TOGETHER = 2000
 """Pieces that the library gets as the lines of one text, for calls cost more than tokens."""
 
