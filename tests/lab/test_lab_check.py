@@ -8,8 +8,10 @@ import pytest
 from unrolled import cells, engines
 from unrolled.cells.lstm import LSTM
 from unrolled.errors import EngineError, UsageError
-from unrolled.lab.check import DIFFERENCES, FORWARD, MODULES, PYTORCH, _against, cells_in, check
+from unrolled.lab.check import DIFFERENCES, _against, check
 from unrolled.lab.operations import operations_of, operations_without_cell
+from unrolled.lab.own_cells import cells_in
+from unrolled.lab.witnesses import FORWARD, MODULES, PYTORCH
 
 OWN = """
 from unrolled.cells import Cell

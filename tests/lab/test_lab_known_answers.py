@@ -13,7 +13,8 @@ from unrolled.engines.contract import LanguageModelWeights, LayerWeights
 from unrolled.engines.through_time import record
 from unrolled.lab import truncation
 from unrolled.lab.flow import flow
-from unrolled.lab.gates import SELECTIVE, SIDES, STRETCH, activations, gates, selective_units
+from unrolled.lab.gates import SIDES, activations, gates
+from unrolled.lab.selectivity import SELECTIVE, STRETCH, features, selective_units
 from unrolled.lab.spectra import spectra
 from unrolled.lab.truncation import gradient
 from unrolled.reference import TutorialNetwork, naive_bptt
@@ -257,8 +258,6 @@ class Properties:
 
 @pytest.mark.parametrize(("name", "said"), list(Properties.expected.items()))
 def test_properties_of_the_text(name: str, said: str) -> None:
-    from unrolled.lab.gates import features
-
     subject = subject_of("tanh", steps=100)
     found = features(subject)[name]
     read = subject.words(subject.inputs)

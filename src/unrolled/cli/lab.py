@@ -120,7 +120,7 @@ def check(
 
 
 def compare(
-    text: Annotated[str | None, typer.Option(help="The text to read.", show_default=False)] = None,
+    text: Text = None,
     file: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="A file with the text to read [default: Python's documents].")
     ] = None,
@@ -154,6 +154,9 @@ def compare(
 
 def remedies(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory.", show_default=False)],
+    cell: Annotated[
+        Path | None, typer.Option(metavar="FILE.py", help="The file of a cell of one's own.", show_default=False)
+    ] = None,
     text: Text = None,
     file: File = None,
     steps: Annotated[int, typer.Option(help="Most tokens to read.")] = 200,
@@ -168,6 +171,10 @@ def remedies(
     from unrolled.lab import subject
     from unrolled.lab.remedies import remedies
 
+    if cell is not None:
+        from unrolled.lab.own_cells import cells_in
+
+        cells_in(cell)
     looked_at = subject.of_model(directory, *_text(text, file), steps=steps)
     with ProgressBar("remedies") as bar:
         found = remedies(directory, looked_at, lambda share: bar.update(share, ""))
@@ -208,7 +215,7 @@ def _subject(
     from unrolled.text.settings import TextSettings
 
     if fresh["cell"] is not None and fresh["cell"].endswith(".py"):
-        from unrolled.lab.check import cells_in
+        from unrolled.lab.own_cells import cells_in
 
         cells = cells_in(Path(fresh["cell"]))
         if directory is None and len(cells) > 1:

@@ -7,10 +7,7 @@ runs its own modules. The tutorial's network is checked too: backpropagation thr
 learning.
 """
 
-import importlib.util
-import inspect
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +17,17 @@ import numpy as np
 from unrolled import cells, engines
 from unrolled.cells import Cell
 from unrolled.engines.arrays import Array
-from unrolled.engines.contract import Engine, Unrolled
-from unrolled.errors import EngineError, GradientCheckError, UnrolledError, UsageError
+from unrolled.engines.contract import Engine
+from unrolled.errors import EngineError, GradientCheckError
 from unrolled.lab.operations import BATCH, HIDDEN, INPUTS, STEPS, Operation, operations_of, operations_without_cell
+from unrolled.lab.own_cells import cells_in
 from unrolled.lab.pictures import BLUE, GREEN, VERMILION, Picture, log_scale, new_figure, style
 from unrolled.lab.subject import Report, nobody
+from unrolled.lab.witnesses import FORWARD, MODULES, PYTORCH, torch_gradients
 from unrolled.reference import Rules, bptt, gradient_check, random_network, rtrl
 from unrolled.reference.checking import Element, relative_error
 
-DIFFERENCES, FORWARD, PYTORCH, MODULES = "central differences", "forward mode", "PyTorch", "PyTorch's module"
+DIFFERENCES = "central differences"
 TOLERANCE = {DIFFERENCES: 1e-5, FORWARD: 1e-8, PYTORCH: 1e-8, MODULES: 1e-8}
 """Largest relative error |n - a| / (|n| + |a|) that passes."""
 NOTHING = 1e-12
@@ -154,35 +153,6 @@ def _cells(name: str | None) -> Iterator[Cell]:
         yield cells.get(name)
 
 
-def cells_in(path: Path) -> list[Cell]:
-    """The cells that a Python file defines, made known under their names. The file is run.
-
-    Raises:
-        UsageError: it cannot be read or run, or defines no cell.
-    """
-    if not path.is_file():
-        raise UsageError(f"{path}: is no file: give a Python file that defines a cell")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    if specification is None or specification.loader is None:
-        raise UsageError(f"{path}: cannot be run as Python: give a file that defines a cell")
-    module = importlib.util.module_from_spec(specification)
-    try:
-        specification.loader.exec_module(module)
-    except UnrolledError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{path}: fails with {type(error).__name__}: {error}") from error
-    kinds = [
-        kind
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, Cell) and kind.__module__ == module.__name__
-    ]
-    found = [cells.register(kind()) for kind in kinds if not inspect.isabstract(kind)]
-    if not found:
-        raise UsageError(f"{path}: defines no cell: write a subclass of unrolled.cells.Cell")
-    return found
-
-
 def _engines(name: str | None, left_out: list[str]) -> Iterator[Engine]:
     if name is not None:
         yield engines.get(name)
@@ -196,7 +166,7 @@ def _engines(name: str | None, left_out: list[str]) -> Iterator[Engine]:
 
 def _rows(operation: Operation, cell: Cell | None, running: list[Engine], left_out: list[str]) -> Iterator[Row]:
     name = "-" if cell is None else cell.name
-    witnesses = dict(_torch_gradients(operation, cell))
+    witnesses = dict(torch_gradients(operation, cell))
     for engine in running:
         obstacle = None if cell is None else engine.obstacle(cell, "cpu", "float64")
         if obstacle is not None:
@@ -216,9 +186,8 @@ def _against_differences(
     loss: Callable[[Mapping[str, Array]], float],
 ) -> Row:
     elements = sum(array.size for array in parameters.values())
-    unused = {
-        name: np.abs(gradient) == 0 for name, gradient in found.items()
-    }  # such as what lies past a sequence's end
+    # such as what lies past a sequence's end
+    unused = {name: np.abs(gradient) == 0 for name, gradient in found.items()}
     try:
         report = gradient_check(loss, parameters, found, rules=Rules(tolerance=TOLERANCE[DIFFERENCES]), unused=unused)
     except GradientCheckError as error:
@@ -244,79 +213,6 @@ def _against(
     if worst is not None and not worst.relative_error <= TOLERANCE[witness]:
         failure = f"{worst.name}{list(worst.position)}: {worst.analytic:g}, {witness} says {worst.numerical:g}"
     return Row(*place, witness, count, worst, failure)
-
-
-def _torch_gradients(operation: Operation, cell: Cell | None) -> Iterator[tuple[str, dict[str, Array]]]:
-    """The gradient by forward mode, by PyTorch's reverse mode, and by PyTorch's own module where it has the cell."""
-    import torch
-
-    portable = engines.get("portable")
-    names = list(operation.parameters)
-    tensors = tuple(torch.from_numpy(array) for array in operation.parameters.values())
-
-    def loss(*values: Any) -> Any:
-        return operation.loss(portable, dict(zip(names, values, strict=True)))
-
-    yield FORWARD, dict(zip(names, (_forward(loss, tensors, place) for place in range(len(names))), strict=True))
-    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
-    backward = torch.autograd.grad(loss(*leaves), leaves)
-    yield PYTORCH, {name: gradient.numpy() for name, gradient in zip(names, backward, strict=True)}
-    if cell is not None and operation.name == "unroll" and cell.name in _MODULES:
-        yield MODULES, _module_gradients(operation, cell)
-
-
-def _forward(loss: Callable[..., Any], tensors: Sequence[Any], place: int) -> Array:
-    """The gradient of one parameter, an element at a time, with dual numbers."""
-    import torch
-    from torch.autograd import forward_ad
-
-    wanted = tensors[place]
-    found = torch.empty_like(wanted)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what torch loads for it
-        for index in np.ndindex(tuple(wanted.shape)):
-            direction = torch.zeros_like(wanted)
-            direction[index] = 1
-            with forward_ad.dual_level():
-                given = list(tensors)
-                given[place] = forward_ad.make_dual(wanted, direction)  # type: ignore[no-untyped-call]
-                tangent = forward_ad.unpack_dual(loss(*given)).tangent  # type: ignore[no-untyped-call]
-            found[index] = 0.0 if tangent is None else tangent
-    return found.numpy()
-
-
-_MODULES = {"lstm": "LSTM", "gru": "GRU", "tanh": "RNN", "relu": "RNN"}
-
-
-def _module_gradients(operation: Operation, cell: Cell) -> dict[str, Array]:
-    """The gradient of `unroll` by nn.LSTM, nn.GRU or nn.RNN: an input weight that is the identity hands on x."""
-    import torch
-
-    rows = len(cell.gates) * HIDDEN
-    options = {"nonlinearity": cell.name} if _MODULES[cell.name] == "RNN" else {}
-    module = getattr(torch.nn, _MODULES[cell.name])(rows, HIDDEN, dtype=torch.float64, **options)
-    leaves = {name: torch.from_numpy(array).clone().requires_grad_() for name, array in operation.parameters.items()}
-    with torch.no_grad():
-        module.weight_ih_l0.copy_(torch.eye(rows))
-        module.bias_ih_l0.zero_()
-        module.weight_hh_l0.copy_(leaves["weight_hh"])
-        module.bias_hh_l0.copy_(leaves["bias_hh"])
-    leaves |= {"weight_hh": module.weight_hh_l0, "bias_hh": module.bias_hh_l0}
-
-    class Stepping:
-        """The portable engine's place, taken by PyTorch's module."""
-
-        def unroll(self, _: Cell, x: Any, weight: Any, bias: Any, state: Any, *, lengths: Any, **__: Any) -> Unrolled:
-            packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
-            initial = tuple(part[None] for part in state)
-            outputs, last = module(packed, initial if len(initial) > 1 else initial[0])
-            padded, _lengths = torch.nn.utils.rnn.pad_packed_sequence(outputs, total_length=STEPS)
-            last = last if isinstance(last, tuple) else (last,)
-            return Unrolled(padded, tuple(part[0] for part in last), None)
-
-    result = operation.loss(Stepping(), leaves)  # type: ignore[arg-type]
-    found = torch.autograd.grad(result, list(leaves.values()))
-    return {name: gradient.numpy() for name, gradient in zip(leaves, found, strict=True)}
 
 
 def _tutorial() -> Iterator[Row]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,14 +21,15 @@ from unrolled.errors import DivergenceError, UsageError
 from unrolled.lab.pictures import Picture
 from unrolled.lab.subject import Report, nobody
 
+if TYPE_CHECKING:
+    from unrolled.lab.tasks import Task
+
 CLIP = 1.0
-RATE, TASK_RATE = 0.003, 0.006
+RATE = 0.003
 BATCH, WINDOW = 16, 50
 """Of the text."""
 LAGS_OF_TEXT = 100
 """Steps over which gradients of the text are looked at."""
-RECENT = 50
-"""Batches over whose mean a task counts as solved."""
 
 
 @dataclass(frozen=True)
@@ -201,12 +202,14 @@ def hidden_size(cell: str, inputs: int, parameters: int) -> int:
 def _outcome(work: tuple[Candidate, float, str, Extent, int]) -> Outcome:
     import torch
 
+    from unrolled.lab import tasks
+
     candidate, clip, text, extent, seed = work
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         hidden, before, after, losses, diverged = _on_text(candidate, clip, text, extent, seed)
-        added, copied = (_longest_lag(candidate, clip, task, extent, seed) for task in ("adding", "copying"))
+        added, copied = (_longest_lag(candidate, clip, task, extent, seed) for task in (tasks.ADDING, tasks.COPYING))
     finally:
         torch.set_num_threads(threads)
     return Outcome(candidate.name, clip, hidden, before, after, losses, added, copied, diverged)
@@ -267,56 +270,13 @@ def _on_text(
 
 
 def _longest_lag(
-    candidate: Candidate, clip: float, task: str, extent: Extent, seed: int
+    candidate: Candidate, clip: float, task: "Task", extent: Extent, seed: int
 ) -> tuple[int | None, int | None]:
-    """The longest lag that was solved, and the first that was not."""
-    solved = None
-    for lag in extent.lags:
-        if not _solves(candidate, clip, task, lag, extent, seed):
-            return solved, lag
-        solved = lag
-    return solved, None
+    from unrolled.lab.tasks import Effort, longest_lag
 
-
-def _solves(candidate: Candidate, clip: float, task: str, lag: int, extent: Extent, seed: int) -> bool:
-    import torch
-
-    from unrolled.lab import tasks
-    from unrolled.nn import Recurrent
-
-    make, judge, inputs, outputs = (
-        (tasks.adding, tasks.adding_loss, 2, 1)
-        if task == "adding"
-        else (tasks.copying, tasks.copying_loss, tasks.SYMBOLS + 2, tasks.SYMBOLS)
-    )
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    layer = Recurrent(
-        candidate.cell, inputs, hidden_size(candidate.cell, inputs, extent.parameters), **candidate.options
-    )
-    read_out = torch.nn.Linear(layer.hidden_size, outputs)
-    parameters = [*layer.parameters(), *read_out.parameters()]
-    optimizer = torch.optim.Adam(parameters, TASK_RATE)
-    recent: list[float] = []
-    for _ in range(extent.task_steps):
-        problem = make(lag, extent.task_batch, generator)
-        optimizer.zero_grad()
-        loss, success = judge(read_out(layer(problem.inputs)[0]), problem)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
-        if not math.isfinite(float(norm)):
-            return False
-        optimizer.step()
-        recent = [*recent[-RECENT + 1 :], success]
-        if len(recent) == RECENT and _is_solved(task, mean(recent)):
-            return True
-    return False
-
-
-def _is_solved(task: str, success: float) -> bool:
-    from unrolled.lab import tasks
-
-    return success < tasks.SOLVED_SUM if task == "adding" else success >= tasks.SOLVED_SHARE
+    effort = Effort(extent.task_steps, extent.task_batch, clip, seed)
+    hidden = hidden_size(candidate.cell, task.inputs, extent.parameters)
+    return longest_lag(task, extent.lags, effort, candidate.cell, hidden, candidate.options)
 
 
 def _memory(curve: list[float]) -> str:

@@ -5,8 +5,9 @@ from itertools import cycle
 
 import numpy as np
 
-from unrolled.lab.gates import SIDES, LayerGates, chance
+from unrolled.lab.gates import SIDES, LayerGates
 from unrolled.lab.pictures import BLUE, COLOURS, VERMILION, Picture, new_figure, style, word_ticks
+from unrolled.lab.selectivity import chance
 from unrolled.lab.subject import Subject
 
 LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
