@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from unrolled.engines import Sampling
     from unrolled.errors import UnrolledError
     from unrolled.inference import Evaluation, LanguageModel, Score, Session
+    from unrolled.models.settings import ModelSettings
     from unrolled.nn import Recurrent, Regularization
     from unrolled.text.settings import TextSettings
-    from unrolled.training import ModelSettings, TrainingSettings, train
+    from unrolled.training import TrainingSettings, train
     from unrolled.version import VERSION as __version__  # noqa: N811
 
 _HOMES = {
     "Evaluation": "unrolled.inference",
     "LanguageModel": "unrolled.inference",
-    "ModelSettings": "unrolled.training",
+    "ModelSettings": "unrolled.models.settings",
     "Recurrent": "unrolled.nn",
     "Regularization": "unrolled.nn",
     "Sampling": "unrolled.engines",

@@ -18,7 +18,8 @@ from unrolled.nn.initialization import NAMES as INITIALIZATIONS
 from unrolled.nn.regularization import Regularization
 from unrolled.settings import options_of
 from unrolled.text.settings import ERRORS, READINGS, UNITS, TextSettings
-from unrolled.training.settings import AVERAGES, OPTIMIZERS, SCHEDULES, ModelSettings, TrainingSettings
+from unrolled.models.settings import ModelSettings
+from unrolled.training.settings import AVERAGES, OPTIMIZERS, SCHEDULES, TrainingSettings
 
 from .conftest import Call
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
-from unrolled.models.language_model import Objective
+from unrolled.models.network import Objective
 from unrolled.nn import Regularization
 
 from .tokens import IDS, LENGTHS, TARGETS, B, E, H, T, V
@@ -129,6 +129,8 @@ def test_the_objective_written_out_with_the_masks_that_were_drawn(
     expected = written_out(plain, masks, weight_masks, ends)
     torch.testing.assert_close(got.losses, expected.losses, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(got.penalty, expected.penalty, rtol=1e-12, atol=0)
+    assert got.state is not None
+    assert expected.state is not None
     for one, two in zip(got.state, expected.state, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-14)
     assert expected.penalty is not None
@@ -152,6 +154,7 @@ def test_the_objective_is_forward_losses_and_penalties(name: str, lengths: Tenso
     outputs, last = network(IDS, state, lengths=lengths)
     assert torch.equal(outputs, dropped)
     assert torch.equal(got.losses, network.losses(outputs, TARGETS, lengths))
+    assert got.state is not None
     assert all(map(torch.equal, got.state, last))
     if name != "penalties":
         assert got.penalty is None

@@ -55,6 +55,8 @@ def test_nothing_of_it_remains_when_evaluating(name: str, lengths: Tensor | None
     got, wanted = (each.objective(IDS, TARGETS, lengths=lengths) for each in (network, plain))
     assert got.penalty is None
     assert torch.equal(got.losses, wanted.losses)
+    assert got.state is not None
+    assert wanted.state is not None
     assert all(map(torch.equal, got.state, wanted.state))
     assert network.input_dropout.generator is not None
     assert torch.equal(network.input_dropout.generator.get_state(), torch.Generator().manual_seed(7).get_state())

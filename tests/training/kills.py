@@ -17,12 +17,13 @@ import safetensors.numpy
 import tokenizers
 
 from unrolled import model_directory
+from unrolled.models.settings import ModelSettings
 from unrolled.nn import Regularization
 from unrolled.text import TextSettings
 from unrolled.training import output
 from unrolled.training.events import Finished
 from unrolled.training.run import run
-from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import Settings, TrainingSettings
 
 WANTED = Settings(
     TextSettings(min_count=2),

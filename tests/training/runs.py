@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unrolled.models.settings import ModelSettings
 from unrolled.nn import Regularization
 from unrolled.text.settings import TextSettings
 from unrolled.training.events import Event, Finished, Stopped, Validated
 from unrolled.training.run import run
-from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import Settings, TrainingSettings
 
 SETTINGS = Settings(
     TextSettings(min_count=2),

@@ -17,7 +17,7 @@ from unrolled.training import averaging, learner
 from unrolled.training import course as course_module
 from unrolled.training.averaging import PATIENCE, Average
 from unrolled.training.events import Stopped
-from unrolled.training.loop import Step, mean_loss, train_steps
+from unrolled.training.loop import Found, Step, train_steps, validate
 from unrolled.training.run import run
 
 from .runs import DEFAULTS, all_of, log_of, settings, stop_after, train, weights_of
@@ -159,16 +159,16 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Arrays]]:
     monkeypatch.setattr(averaging, "PATIENCE", 1)
     seen: dict[str, list[Arrays]] = {"tried": [], "stepped": []}
 
-    def pretend(network: LanguageModelNetwork, *arguments: Any) -> float:
+    def pretend(network: LanguageModelNetwork, *arguments: Any) -> Found:
         seen["tried"].append(network.tensors())
-        return mean_loss(network, *arguments) + CHANGES[(len(seen["tried"]) - 1) % EPOCHS]
+        return Found(validate(network, *arguments).loss + CHANGES[(len(seen["tried"]) - 1) % EPOCHS], None)
 
     def watched_steps(network: LanguageModelNetwork, *arguments: Any, **options: Any) -> Iterator[Step]:
         for step in train_steps(network, *arguments, **options):
             seen["stepped"].append(network.tensors())
             yield step
 
-    monkeypatch.setattr(course_module, "mean_loss", pretend)
+    monkeypatch.setattr(course_module, "validate", pretend)
     monkeypatch.setattr(learner, "train_steps", watched_steps)
     return seen
 

@@ -1,6 +1,7 @@
 """Settings reach what is built of them."""
 
 from dataclasses import fields, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,15 +10,14 @@ import torch
 from unrolled import ModelSettings, Regularization, TextSettings, TrainingSettings
 from unrolled.errors import UsageError
 from unrolled.models import LanguageModelNetwork
+from unrolled.models.language.network import shape_of
 from unrolled.nn.dropout import Dropout
 from unrolled.training import optimizers
 from unrolled.training.building import (
     DEFAULT_EPOCHS,
-    describe,
     make_network,
     make_optimizer,
     make_schedule,
-    shape_of,
 )
 from unrolled.training.recipe import filled
 from unrolled.training.schedule import Leg, Schedule
@@ -25,6 +25,8 @@ from unrolled.training.settings import OPTIMIZERS, Settings
 
 CPU = torch.device("cpu")
 V = 9
+DATA: Any = SimpleNamespace(tokenizer=SimpleNamespace(vocabulary_size=V))
+"""All that a language model's network wants to know of them."""
 MODEL = ModelSettings("tanh", hidden=4, embedding=3, layers=2)
 NOTHING = Regularization()
 WANTED = Regularization(
@@ -48,7 +50,9 @@ def whole(
 
 
 def network_of(settings: Settings) -> LanguageModelNetwork:
-    return make_network(settings, V, CPU)[0]
+    network = make_network(settings, DATA, CPU)[0]
+    assert isinstance(network, LanguageModelNetwork)
+    return network
 
 
 @pytest.mark.parametrize("locked", [True, False])
@@ -72,13 +76,13 @@ def test_without_a_wish_nothing_is_dropped() -> None:
 
 
 def test_all_randomness_comes_from_one_generator_of_the_seed() -> None:
-    network, generator = make_network(whole(regularization=WANTED, seed=5), V, CPU)
+    network, generator = make_network(whole(regularization=WANTED, seed=5), DATA, CPU)
     drops = [module for module in network.modules() if isinstance(module, Dropout)]
     assert len(drops) == 3
     assert all(module.generator is generator for module in drops)
-    again = make_network(whole(regularization=WANTED, seed=5), V, CPU)
+    again = make_network(whole(regularization=WANTED, seed=5), DATA, CPU)
     assert torch.equal(again[1].get_state(), generator.get_state())
-    other = make_network(whole(regularization=WANTED, seed=6), V, CPU)[0]
+    other = make_network(whole(regularization=WANTED, seed=6), DATA, CPU)[0]
     for (name, one), two, three in zip(
         network.named_parameters(), again[0].parameters(), other.parameters(), strict=True
     ):
@@ -141,8 +145,8 @@ def test_what_a_cell_cannot_have_is_refused(
 
 def test_a_shape_is_described() -> None:
     plain, tied = whole(MODEL), whole(ModelSettings("gru", hidden=4, tied=True))
-    assert describe(shape_of(plain.model, V)) == "2 x 4 tanh, embedding 3"
-    assert describe(shape_of(tied.model, V)) == "1 x 4 gru, embedding 4, tied"
+    assert shape_of(plain.model, V).describe() == "2 x 4 tanh, embedding 3"
+    assert shape_of(tied.model, V).describe() == "1 x 4 gru, embedding 4, tied"
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from unrolled.models.language import data as training_data
+from unrolled.models.language.data import TrainingData, prepare
 from unrolled.text.settings import TextSettings
-from unrolled.training import data as training_data
-from unrolled.training.data import TrainingData, prepare
 from unrolled.training.settings import TrainingSettings
 
 OPTIONS = TrainingSettings(batch=2, window=5)
@@ -43,9 +43,9 @@ def test_validation_reads_whole_lines_up_to_a_limit(
 def test_bits_per_character_are_those_of_the_whole_validation_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = prepared(tmp_path).validation_bits_per_character(1.0)
+    whole = prepared(tmp_path).figures(1.0, None)["bits_per_character"]
     monkeypatch.setattr(training_data, "VALIDATION_TOKENS", 5)
-    assert prepared(tmp_path).validation_bits_per_character(1.0) == whole
+    assert prepared(tmp_path).figures(1.0, None)["bits_per_character"] == whole
     assert whole == pytest.approx(12 / 32 / 0.6931471805599453)
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from unrolled.models.language import data
+from unrolled.models.task import Report
 from unrolled.text import corpus as corpus_module
 from unrolled.text import decoding
-from unrolled.training import background, data
+from unrolled.training import background
 from unrolled.training.background import in_background
 from unrolled.training.events import DataRead, Event, Finished, Reading, Stopped
 from unrolled.training.run import run
@@ -65,7 +67,7 @@ def test_how_far_it_is_is_told_and_closing_ends_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(background, "SECONDS_BETWEEN_EVENTS", 0.001)
     go_on, ended = threading.Event(), threading.Event()
 
-    def work(report: data.Report) -> str:
+    def work(report: Report) -> str:
         try:
             report("reading", 0.25)
             go_on.wait(10)
@@ -89,7 +91,7 @@ def test_how_far_it_is_is_told_and_closing_ends_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_goes_wrong_in_the_background_is_raised_in_front() -> None:
-    def fail(report: data.Report) -> None:
+    def fail(report: Report) -> None:
         raise ZeroDivisionError("as expected")
 
     with pytest.raises(ZeroDivisionError, match="as expected"):
@@ -100,13 +102,13 @@ def test_a_run_tells_that_it_reads(corpus: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(background, "SECONDS_BETWEEN_EVENTS", 0.0)
     prepare = data.prepare
 
-    def slowly(sources: Any, text: Any, report: data.Report) -> data.TrainingData:
+    def slowly(sources: Any, text: Any, report: Report) -> data.TrainingData:
         report("reading", 0.5)
         told.wait(10)
         return prepare(sources, text, report)
 
     told = threading.Event()
-    monkeypatch.setattr("unrolled.training.reading.prepare", slowly)
+    monkeypatch.setattr("unrolled.models.language.data.prepare", slowly)
     seen: list[Event] = []
     for event in run([corpus], tmp_path / "model", SETTINGS):
         seen.append(event)

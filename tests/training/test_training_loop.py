@@ -122,6 +122,7 @@ def test_a_single_step_is_what_the_loop_does() -> None:
         for name in ("loss", "tokens", "gradient_norm", "clipped"):
             assert getattr(done, name) == getattr(step.done, name), name
         assert position.state is not None
+        assert state is not None
         for one, other in zip(state, position.state, strict=True):
             assert torch.equal(one, other)
             assert not one.requires_grad
@@ -246,7 +247,7 @@ def test_tokens_stand_for_the_vocabulary_until_the_last_share_of_the_run(monkeyp
     network, seen = network_of(), list[Sampler | None]()
     objective, sampler = network.objective, Sampler(np.ones(V), 7)
 
-    def watched(*arguments: Any, sampler: Sampler | None, **options: Any) -> Any:
+    def watched(*arguments: Any, sampler: Sampler | None = None, **options: Any) -> Any:
         seen.append(sampler)
         return objective(*arguments, sampler=sampler, **options)
 

@@ -43,7 +43,9 @@ def gradients_of(network: LanguageModelNetwork) -> dict[str, Tensor]:
 
 
 def some_state(network: LanguageModelNetwork) -> HiddenState:
-    return trained(network_of(network.shape.cell, layers=network.shape.layers), FIRST).state
+    state = trained(network_of(network.shape.cell, layers=network.shape.layers), FIRST).state
+    assert state is not None
+    return state
 
 
 def texts(outputs: Tensor, batch: Batch) -> Iterator[Tensor]:

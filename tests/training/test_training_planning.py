@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UsageError
+from unrolled.models.language.data import TrainingData, prepare
+from unrolled.models.language.network import shape_of
+from unrolled.models.settings import ModelSettings
 from unrolled.nn import Regularization, Sampler
 from unrolled.text.settings import TextSettings
 from unrolled.training import planning, recipe
-from unrolled.training.building import shape_of
-from unrolled.training.data import TrainingData, prepare
 from unrolled.training.events import Planned
 from unrolled.training.planning import Plan, largest, make_plan
 from unrolled.training.run import run
-from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import Settings, TrainingSettings
 
 
 @given(

@@ -10,8 +10,8 @@ import pytest
 
 from unrolled import LanguageModel, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
+from unrolled.models.language.data import prepare
 from unrolled.training import output as output_module
-from unrolled.training.data import prepare
 from unrolled.training.events import Finished, Progress, Stopped, Validated
 from unrolled.training.run import run
 from unrolled.training.settings import OPTIMIZERS, Settings

@@ -14,11 +14,11 @@ import torch
 from unrolled import LanguageModel, engines, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, TrainingError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
+from unrolled.models.language.data import prepare
 from unrolled.text.report import DataReport
 from unrolled.training import course as course_module
-from unrolled.training.data import prepare
 from unrolled.training.events import DataRead, Finished, Prepared, Progress, Stopped, Validated, WentBack
-from unrolled.training.loop import mean_loss
+from unrolled.training.loop import Found, mean_loss
 from unrolled.training.recipe import filled
 from unrolled.training.run import run
 
@@ -60,7 +60,7 @@ def test_events_come_in_order_and_say_what_happens(corpus: Path, tmp_path: Path)
     assert [v.step for v in validations] == [a_pass, 2 * a_pass, finished.steps]
     for v in validations:
         assert v.passes == v.step / a_pass
-        assert v.perplexity == pytest.approx(math.exp(v.loss))
+        assert v.figures["perplexity"] == pytest.approx(math.exp(v.loss))
     assert finished.loss == min(v.loss for v in validations)
     assert 0 < finished.seconds < time.perf_counter() - began
     assert finished.directory == tmp_path / "model"
@@ -84,7 +84,7 @@ def test_a_directory_holds_the_model_its_log_and_a_picture(corpus: Path, tmp_pat
         "layers": 1,
         "tied": False,
     }
-    assert config["text"] == asdict(SETTINGS.text)
+    assert config["text"] == asdict(SETTINGS.text) | {"unit": "word"}
     assert config["training"]["model"] == asdict(filled(SETTINGS).model)
     assert config["training"]["regularization"] == asdict(SETTINGS.regularization)
     assert config["training"]["options"] == asdict(filled(SETTINGS).training)
@@ -108,11 +108,11 @@ def test_a_directory_holds_the_model_its_log_and_a_picture(corpus: Path, tmp_pat
 def test_the_weights_that_did_best_are_kept(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses, seen = iter([3.0, 2.0, 2.5, 2.75]), []
 
-    def pretend(network: LanguageModelNetwork, *_: object) -> float:
+    def pretend(network: LanguageModelNetwork, *_: object) -> Found:
         seen.append(network.tensors())
-        return next(losses)
+        return Found(next(losses), None)
 
-    monkeypatch.setattr(course_module, "mean_loss", pretend)
+    monkeypatch.setattr(course_module, "validate", pretend)
     finished, validations = train(corpus, tmp_path / "model", settings(training={"epochs": 4}))
     assert [(v.loss, v.best) for v in validations] == [(3.0, True), (2.0, True), (2.5, False), (2.75, False)]
     assert finished.loss == config_of(tmp_path / "model")["training"]["results"]["validation_loss"] == 2.0
@@ -186,7 +186,7 @@ def test_blank_lines_count_for_nothing_where_sentences_are_read(corpus: Path, tm
     assert "\n\n" in text
     result = model.evaluate(text)
     best = min(validations, key=lambda v: v.loss)
-    assert result.bits_per_character == pytest.approx(best.bits_per_character, rel=1e-5)
+    assert result.bits_per_character == pytest.approx(best.figures["bits_per_character"], rel=1e-5)
     lines = [line for line in text.split("\n") if line]
     train_ids = model.tokenizer.encode("".join(f"{line}\n" for line in data.parts["train"].text.split("\n") if line))
     ids = model.tokenizer.encode("".join(f"{line}\n" for line in lines))
@@ -300,7 +300,8 @@ def test_a_perplexity_beyond_all_numbers_can_be_logged(corpus: Path, tmp_path: P
     wild = settings(training={"optimizer": "sgd", "learning_rate": 1e5, "clip": 0.0, "epochs": 1})
     _, validations = train(corpus, tmp_path / "model", wild)
     assert validations[0].loss > 1000
-    assert validations[0].perplexity == math.inf
+    assert validations[0].figures["perplexity"] is None
+    assert "perplexity inf" in validations[0].description
     (record,) = (r for r in log_of(tmp_path / "model") if "validation_loss" in r)
     assert record["perplexity"] is None
     assert json.loads((tmp_path / "model" / "config.json").read_text())["training"]["results"]["finished"] is True

@@ -12,7 +12,7 @@ from unrolled.errors import TrainingError
 from unrolled.training import course as course_module
 from unrolled.training import loop, optimizers
 from unrolled.training.events import Finished, Validated, WentBack
-from unrolled.training.loop import mean_loss
+from unrolled.training.loop import Found, validate
 from unrolled.training.run import run
 
 from .runs import DEFAULTS, SETTINGS, config_of, log_of, settings, train, weights_of
@@ -104,9 +104,9 @@ def test_the_lower_rate_outlives_a_resumption(spoil: Callable[..., None], corpus
 def test_a_validation_without_a_number_is_a_setback_too(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = iter([math.nan])
-    own = mean_loss
-    monkeypatch.setattr(course_module, "mean_loss", lambda *arguments: next(losses, None) or own(*arguments))
+    losses = iter([Found(math.nan, None)])
+    own = validate
+    monkeypatch.setattr(course_module, "validate", lambda *arguments: next(losses, None) or own(*arguments))
     events = list(run([corpus], tmp_path / "model", SETTINGS))
     (back,) = (event for event in events if isinstance(event, WentBack))
     assert back.to == 0

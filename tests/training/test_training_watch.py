@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
+from unrolled.models.task import Watched
 from unrolled.training.events import Warned
 from unrolled.training.run import run
 from unrolled.training.watch import SETTLING, STEPS, Watch
@@ -27,9 +28,9 @@ def usual(watch: Watch, norm: float = 2.0, steps: int = 2 * SETTLING) -> list[st
 
 
 def test_a_gradient_that_explodes_is_told_once() -> None:
-    watch = Watch(IDS, 0, clip=0.0)
+    watch = Watch(Watched(IDS, 0, by_lines=False), clip=0.0)
     assert watch.step(1e9) is None, "nothing is usual yet"
-    watch = Watch(IDS, 0, clip=0.0)
+    watch = Watch(Watched(IDS, 0, by_lines=False), clip=0.0)
     assert usual(watch) == []
     warning = watch.step(1000.0)
     assert warning is not None
@@ -39,7 +40,7 @@ def test_a_gradient_that_explodes_is_told_once() -> None:
 
 
 def test_a_gradient_of_zero_says_nothing_of_what_is_usual() -> None:
-    watch = Watch(IDS, 0, clip=0.0)
+    watch = Watch(Watched(IDS, 0, by_lines=False), clip=0.0)
     assert usual(watch) == []
     for _ in range(20):
         assert watch.step(0.0) is None
@@ -47,20 +48,22 @@ def test_a_gradient_of_zero_says_nothing_of_what_is_usual() -> None:
 
 
 def test_a_gradient_that_is_clipped_may_be_large() -> None:
-    watch = Watch(IDS, 0, clip=5.0)
+    watch = Watch(Watched(IDS, 0, by_lines=False), clip=5.0)
     assert usual(watch) == []
     assert watch.step(1000.0) is None
 
 
 def test_a_limit_below_all_gradients_is_told() -> None:
-    (warning,) = usual(Watch(IDS, 0, clip=0.1), 0.3)
+    (warning,) = usual(Watch(Watched(IDS, 0, by_lines=False), clip=0.1), 0.3)
     assert warning.startswith("nearly every gradient is clipped to 0.1, their norms are about 0.3: --clip 0.6")
-    assert usual(Watch(IDS, 0, clip=0.5), 0.3) == []
-    assert usual(Watch(IDS, 0, clip=0.1, limits_steps=False), 0.3) == [], "AdamW divides by what is usual"
+    assert usual(Watch(Watched(IDS, 0, by_lines=False), clip=0.5), 0.3) == []
+    assert usual(Watch(Watched(IDS, 0, by_lines=False), clip=0.1, limits_steps=False), 0.3) == [], (
+        "AdamW divides by what is usual"
+    )
 
 
 def test_memory_is_measured_and_its_lack_told_once() -> None:
-    watch, network = Watch(IDS, 0, clip=0.0), network_of("tanh")
+    watch, network = Watch(Watched(IDS, 0, by_lines=False), clip=0.0), network_of("tanh")
     memory = watch.memory(network)
     assert memory is not None
     assert 2 < memory < STEPS
@@ -85,15 +88,15 @@ def test_memory_is_measured_and_its_lack_told_once() -> None:
 
 def test_of_lines_that_are_read_by_themselves_the_longest_is_watched() -> None:
     ids = np.array([5, 0, 3, 4, 5, 6, 0, 7, 0])
-    watch = Watch(ids, 0, clip=0.0, by_lines=True)
+    watch = Watch(Watched(ids, 0, by_lines=True), clip=0.0)
     assert watch._targets.tolist() == [3, 4, 5, 6, 0]
     assert watch._inputs.tolist() == [0, 3, 4, 5, 6]
-    long = Watch(np.arange(1, 200) % 11 + 1, 0, clip=0.0, by_lines=True)
+    long = Watch(Watched(np.arange(1, 200) % 11 + 1, 0, by_lines=True), clip=0.0)
     assert len(long._targets) == STEPS
 
 
 def test_a_short_text_can_be_watched() -> None:
-    watch = Watch(IDS[:1], 0, clip=0.0)
+    watch = Watch(Watched(IDS[:1], 0, by_lines=False), clip=0.0)
     assert watch.forgets(watch.memory(network_of())) is None
 
 

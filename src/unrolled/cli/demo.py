@@ -16,10 +16,11 @@ from unrolled.cli import evaluate, generate
 from unrolled.cli.console import program, say
 from unrolled.cli.score import show
 from unrolled.cli.train import train
+from unrolled.models.settings import ModelSettings
 from unrolled.settings import command_line
 from unrolled.text.corpus import EMBEDDED
 from unrolled.text.settings import TextSettings
-from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import Settings, TrainingSettings
 
 SENTENCES = (
     "The value of the expression is converted to a string.",

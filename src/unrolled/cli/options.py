@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
@@ -12,10 +12,11 @@ EngineName = Annotated[str, typer.Option(metavar="auto|portable|native", help="E
 """The option of verbs that use a model; the names are written out because engines take time to import."""
 
 
-def with_settings(verb: Callable[..., None]) -> Callable[..., None]:
+def with_settings(verb: Callable[..., None], own: Sequence[type[Any]] = ()) -> Callable[..., None]:
     """A verb whose parameters that are settings dataclasses are offered field by field, as options.
 
-    The verb is called with the dataclasses put together again; a value they refuse is their own UsageError.
+    The verb is called with the dataclasses put together again; a value they refuse is their own UsageError. Those of
+    `own` it gets in one dictionary by class, as its parameter of that name.
     """
     signature = inspect.signature(verb, eval_str=True)
     groups: dict[str, Any] = {
@@ -23,16 +24,23 @@ def with_settings(verb: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in signature.parameters.items()
         if is_dataclass(parameter.annotation)
     }
-    plain = [parameter for name, parameter in signature.parameters.items() if name not in groups]
+    takes_own = "own" in signature.parameters
+    plain = [parameter for name, parameter in signature.parameters.items() if name not in {*groups, "own"}]
     options = [
-        _parameter(each, get_type_hints(group)[each.name]) for group in groups.values() for each in fields(group)
+        _parameter(each, get_type_hints(group)[each.name])
+        for group in (*groups.values(), *own)
+        for each in fields(group)
     ]
 
     @functools.wraps(verb)
     def call(**values: Any) -> None:
-        for name, group in groups.items():
-            own = {each.name: values.pop(each.name) for each in fields(group)}
-            values[name] = group(**own)
+        made = {
+            group: group(**{each.name: values.pop(each.name) for each in fields(group)})
+            for group in (*groups.values(), *own)
+        }
+        values |= {name: made[group] for name, group in groups.items()}
+        if takes_own:
+            values["own"] = {group: made[group] for group in own}
         verb(**values)
 
     keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in plain]

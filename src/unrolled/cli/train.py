@@ -1,7 +1,7 @@
-"""Train a language model on a text and write a model directory.
+"""Train a model on data and write a model directory; without --task, a language model on a text.
 
-CORPUS is a file, several files, a folder (all files below it), - for standard input, or :embedded: for a text that
-comes with Python. With --minutes, the size of the network and all else that is left open is planned for this text,
+DATA is a file, several files, a folder (all files below it), - for standard input, or :embedded: for a text that
+comes with Python. With --minutes, the size of a language model and all else that is left open is planned for this text,
 this machine and this time; --show-plan prints the plan and ends. Ctrl-C stops and saves; --resume goes on.
 
 Example: unrolled train novel.txt --out novel --unit word --minutes 10
@@ -11,27 +11,36 @@ import shlex
 import signal
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unrolled import models
 from unrolled.cli import STARTED
 from unrolled.cli.console import IS_HEARD, duration, print_json, program, say
 from unrolled.cli.options import with_settings
 from unrolled.cli.watching import Watcher
 from unrolled.errors import UsageError
+from unrolled.models.settings import ModelSettings
 from unrolled.nn.regularization import Regularization
+from unrolled.settings import options_of
 from unrolled.text.settings import TextSettings
-from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import Settings, TrainingSettings
 
 if TYPE_CHECKING:
     from unrolled.training.events import Finished
 
 
-@with_settings
+OWN = tuple(dict.fromkeys(group for name in models.TASKS for group in models.get(name).options))
+"""Settings that some tasks have of their own."""
+
+
+@partial(with_settings, own=OWN)
 def verb(
-    corpus: Annotated[list[str] | None, typer.Argument(help="Text to train on.", show_default=False)] = None,
+    data: Annotated[list[str] | None, typer.Argument(help="Text or data to train on.", show_default=False)] = None,
+    task: Annotated[str, typer.Option(metavar="|".join(models.TASKS), help="What to learn.")] = "language",
     out: Annotated[str, typer.Option("--out", help="Model directory to write.", show_default=False)] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,
@@ -42,19 +51,31 @@ def verb(
     model: ModelSettings,
     regularization: Regularization,
     training: TrainingSettings,
+    own: dict[type[Any], Any],
 ) -> None:
     """Parse, train, say what came of it."""
-    settings = Settings(text, model, training, regularization)
+    settings = Settings(text, model, training, regularization, task, _own_of(task, own))
     if show_plan:
-        print_plan(corpus or [], settings, as_json=as_json)
+        print_plan(data or [], settings, as_json=as_json)
         return
     if not out:
         raise UsageError("--out is missing: name the model directory to write, such as --out model")
-    if not corpus and not resume:
-        raise UsageError("CORPUS is missing: give a file, a folder, - for standard input, or :embedded:")
-    finished = train(corpus or [], Path(out), settings, resume=resume, overwrite=overwrite)
+    if not data and not resume:
+        raise UsageError("DATA is missing: give a file, a folder, - for standard input, or :embedded:")
+    finished = train(data or [], Path(out), settings, resume=resume, overwrite=overwrite)
     if as_json:
         print_json(asdict(finished) | {"directory": str(finished.directory)})
+
+
+def _own_of(task: str, own: dict[type[Any], Any]) -> tuple[Any, ...]:
+    """The settings of a task; options that only other tasks have are refused."""
+    wanted = models.get(task).options
+    for group, settings in own.items():
+        given = options_of(settings)
+        if given and group not in wanted:
+            others = ", ".join(name for name in models.TASKS if group in models.get(name).options)
+            raise UsageError(f"{given[0]} is an option of {others}, the task is {task}: leave it out")
+    return tuple(own[group] for group in wanted)
 
 
 def print_plan(sources: list[str], settings: Settings, *, as_json: bool = False) -> None:
@@ -63,7 +84,7 @@ def print_plan(sources: list[str], settings: Settings, *, as_json: bool = False)
     from unrolled.training.run import run
 
     if not sources:
-        raise UsageError("CORPUS is missing: give a file, a folder, - for standard input, or :embedded:")
+        raise UsageError("DATA is missing: give a file, a folder, - for standard input, or :embedded:")
     watch = Watcher()
     for event in run(sources, None, settings, started=STARTED):
         if not isinstance(event, Planned):

@@ -1,6 +1,5 @@
 """A training run's events, shown to a person."""
 
-from unrolled import metrics
 from unrolled.cli.console import ProgressBar, duration, say
 from unrolled.training.events import (
     DataRead,
@@ -23,7 +22,7 @@ class Watcher:
     def __init__(self) -> None:
         self._bar: ProgressBar | None = None
         self._doing = ""
-        self._data: DataRead | None = None
+        self._counted = "token"
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -32,7 +31,7 @@ class Watcher:
                 self._reading(event)
             case DataRead():
                 self.close()
-                self._data = event
+                self._counted = event.counted
                 for line in (*event.report.lines(), *event.notes):
                     say(line)
             case Planned():
@@ -72,18 +71,13 @@ class Watcher:
             self._bar = ProgressBar("training")
         self._bar.update(
             event.share,
-            f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s  {duration(event.seconds_left)} left",
+            f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} {self._counted}s/s  "
+            f"{duration(event.seconds_left)} left",
         )
 
     def _validated(self, event: Validated) -> None:
         self.close()
-        assert self._data is not None
-        uniform, unigram = metrics.perplexity(self._data.uniform), metrics.perplexity(self._data.unigram)
-        say(
-            f"pass {event.passes:6.2f}  validation: {event.loss:.4f} nats/token, perplexity {event.perplexity:,.2f} "
-            f"(uniform {uniform:,.0f}, unigram {unigram:,.1f}), {event.bits_per_character:.3f} bits/character"
-            + ("  best so far" if event.best else "")
-        )
+        say(f"pass {event.passes:6.2f}  validation: {event.description}" + ("  best so far" if event.best else ""))
 
     def close(self) -> None:
         """Take the progress bar away."""

@@ -3,7 +3,8 @@
     config.json          data only: never a class name or a path to import
     model.safetensors    the weights by name, float32 or float64
     tokenizer.json       the `tokenizers` library's own format
-    manifest.json        format version; name and SHA-256 of each of the three
+    target_tokenizer.json  the same for the other language, where a task has two
+    manifest.json        format version; name and SHA-256 of each of these
     log.jsonl            one line a report
     training/            what resuming needs, committed by itself with a manifest of its own; may be deleted
     .run.lock            while a run writes here
@@ -14,6 +15,7 @@ Nothing here imports torch, and nothing that is read is ever executed.
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -34,6 +36,7 @@ __all__ = [
     "clear_training",
     "has_model",
     "load",
+    "load_config",
     "load_training",
     "locked",
     "read_log",
@@ -45,6 +48,7 @@ __all__ = [
 AnyPath = str | PathLike[str]
 
 _MODEL, _CONFIG, _WEIGHTS, _TOKENIZER = "unrolled-model", "config.json", "model.safetensors", "tokenizer.json"
+_TARGET_TOKENIZER = "target_tokenizer.json"
 _TRAINING, _STATE, _TENSORS = "unrolled-training", "state.json", "tensors.safetensors"
 
 
@@ -57,6 +61,7 @@ class ModelFiles:
     tensors: dict[str, Array]
     """By name: float32 or float64, in C order, writable."""
     tokenizer_json: str
+    target_tokenizer_json: str | None = None
 
 
 def has_model(directory: AnyPath) -> bool:
@@ -81,14 +86,21 @@ def refuse_foreign_files(directory: AnyPath) -> None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         if (folder / MANIFEST).exists():
             return
-        for path in (folder / name for name in (_CONFIG, _WEIGHTS, _TOKENIZER)):
+        for path in (folder / name for name in (_CONFIG, _WEIGHTS, _TOKENIZER, _TARGET_TOKENIZER)):
             if path.exists():
                 raise ModelDirectoryError(
                     f"{path}: is there without a {MANIFEST}, so Unrolled did not write it: choose another folder"
                 )
 
 
-def save(directory: AnyPath, *, config: Mapping[str, Any], tensors: Mapping[str, Array], tokenizer_json: str) -> None:
+def save(
+    directory: AnyPath,
+    *,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Array],
+    tokenizer_json: str,
+    target_tokenizer_json: str | None = None,
+) -> None:
     """Replace the model in a directory, all of it or nothing; the directory is made if it is not there.
 
     Args:
@@ -96,6 +108,7 @@ def save(directory: AnyPath, *, config: Mapping[str, Any], tensors: Mapping[str,
         config: plain data without NaN or infinities.
         tensors: float32 or float64 arrays of any shape and memory order.
         tokenizer_json: a tokenizer in the `tokenizers` library's own format.
+        target_tokenizer_json: that of the other language, if there is one.
 
     Raises:
         ModelDirectoryError: something cannot be stored, or the directory cannot be written or holds files of these
@@ -108,7 +121,22 @@ def save(directory: AnyPath, *, config: Mapping[str, Any], tensors: Mapping[str,
         _WEIGHTS: to_safetensors(tensors, folder / _WEIGHTS, dtypes=WEIGHT_DTYPES),
         _TOKENIZER: tokenizer_json.encode(),
     }
+    if target_tokenizer_json is not None:
+        files[_TARGET_TOKENIZER] = target_tokenizer_json.encode()
     commit(folder, files, file_format=_MODEL)
+    if target_tokenizer_json is None:  # of a model of another task that was here before
+        with suppress(OSError):
+            (folder / _TARGET_TOKENIZER).unlink()
+
+
+def load_config(directory: AnyPath) -> dict[str, Any]:
+    """Read and verify config.json alone, which is quick whatever the size of the model.
+
+    Raises:
+        ModelDirectoryError: as `load`.
+    """
+    folder = _model_folder(directory)
+    return from_json(read_committed(folder, (_CONFIG,), file_format=_MODEL)[_CONFIG], folder / _CONFIG)
 
 
 def load(directory: AnyPath) -> ModelFiles:
@@ -119,12 +147,15 @@ def load(directory: AnyPath) -> ModelFiles:
             newer format version.
     """
     folder = _model_folder(directory)
-    contents = read_committed(folder, (_CONFIG, _WEIGHTS, _TOKENIZER), file_format=_MODEL)
+    names = (_CONFIG, _WEIGHTS, _TOKENIZER)
+    contents = read_committed(folder, names, optional=(_TARGET_TOKENIZER,), file_format=_MODEL)
+    target = contents.get(_TARGET_TOKENIZER)
     return ModelFiles(
         directory=folder,
         config=from_json(contents[_CONFIG], folder / _CONFIG),
         tensors=from_safetensors(contents[_WEIGHTS], folder / _WEIGHTS, dtypes=WEIGHT_DTYPES),
         tokenizer_json=_decoded(contents[_TOKENIZER], folder / _TOKENIZER),
+        target_tokenizer_json=None if target is None else _decoded(target, folder / _TARGET_TOKENIZER),
     )
 
 

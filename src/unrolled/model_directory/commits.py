@@ -22,7 +22,7 @@ def commit(folder: Path, files: Mapping[str, bytes], *, file_format: str) -> Non
 
     Args:
         folder: made if it is not there, parents too.
-        files: contents by plain name; the same names at every commit to this folder.
+        files: contents by plain name.
         file_format: what the manifest calls the folder, e.g. "unrolled-model".
 
     Raises:
@@ -39,8 +39,10 @@ def commit(folder: Path, files: Mapping[str, bytes], *, file_format: str) -> Non
             _remove_leftovers(folder, files, file_format)
 
 
-def read_committed(folder: Path, names: Sequence[str], *, file_format: str) -> dict[str, bytes]:
-    """Read members of the last commit, all of one commit, each checked against its SHA-256.
+def read_committed(
+    folder: Path, names: Sequence[str], *, optional: Sequence[str] = (), file_format: str
+) -> dict[str, bytes]:
+    """Read members of the last commit, all of one commit, each checked against its SHA-256; optional ones if listed.
 
     Raises:
         ModelDirectoryError: the manifest or a member is missing, damaged, of another format or version, too large, a
@@ -52,7 +54,8 @@ def read_committed(folder: Path, names: Sequence[str], *, file_format: str) -> d
         while True:
             try:
                 members = read_members(manifest, path, file_format=file_format)
-                return {name: _read_member(folder, name, members) for name in names}
+                wanted = [*names, *(name for name in optional if name in members)]
+                return {name: _read_member(folder, name, members) for name in wanted}
             except (ModelDirectoryError, OSError):
                 latest = read(path, name=MANIFEST)
                 if latest == manifest:

@@ -1,4 +1,4 @@
-"""torch modules on engines: `Recurrent` (a drop-in for nn.RNN, nn.GRU and nn.LSTM), dropouts, penalties, sampling.
+"""torch modules on engines: `Recurrent` (a drop-in for nn.RNN, nn.GRU and nn.LSTM), attention, pooling, dropouts.
 
 Importing this package loads settings only; torch comes with the first module.
 """
@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 from unrolled.nn.regularization import Regularization
 
 if TYPE_CHECKING:
+    from unrolled.nn.attention import Attention
     from unrolled.nn.dropout import Dropout
+    from unrolled.nn.pooling import Pooling
     from unrolled.nn.recurrent import Recurrent
     from unrolled.nn.sampling import Sampler
 
-__all__ = ["Dropout", "Recurrent", "Regularization", "Sampler"]
+__all__ = ["Attention", "Dropout", "Pooling", "Recurrent", "Regularization", "Sampler"]
 
 _HOMES = {
+    "Attention": "unrolled.nn.attention",
     "Dropout": "unrolled.nn.dropout",
+    "Pooling": "unrolled.nn.pooling",
     "Recurrent": "unrolled.nn.recurrent",
     "Sampler": "unrolled.nn.sampling",
 }

@@ -5,13 +5,14 @@ first input is an end-of-line token. What only fills up a batch lies beyond `len
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import CorpusError, UsageError
+from unrolled.text.examples import grouped_by_length
 
 Ids = NDArray[np.integer[Any]]
 BLANK = 1  # tokens of a line that has nothing but its end
@@ -41,6 +42,24 @@ class Batch:
     def tokens(self) -> int:
         """How many positions are text."""
         return int(self.targets.size if self.lengths is None else self.lengths.sum())
+
+    @property
+    def width(self) -> int:
+        """Sequences side by side."""
+        return int(self.inputs.shape[1])
+
+    def columns(self, taken: slice) -> Self:
+        """Some of the sequences."""
+        return replace(
+            self,
+            inputs=np.ascontiguousarray(self.inputs[:, taken]),
+            targets=np.ascontiguousarray(self.targets[:, taken]),
+            lengths=None if self.lengths is None else self.lengths[taken],
+        )
+
+    def arrays(self) -> dict[str, NDArray[np.int64] | None]:
+        """What a language model's `objective` takes."""
+        return {"ids": self.inputs, "targets": self.targets, "lengths": self.lengths}
 
 
 class StreamReader:
@@ -166,10 +185,8 @@ class SentenceReader:
 
     def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of one pass, from number `start` on; what they hold depends on seed and pass alone."""
-        generator = np.random.default_rng([self._seed, pass_index])
-        by_length = np.lexsort((generator.permutation(self.lines), self._lengths))
-        groups = [by_length[i : i + self.batch_size] for i in range(0, self.lines, self.batch_size)]
-        return (self._batch(groups[number]) for number in generator.permutation(len(groups))[start:])
+        groups = grouped_by_length(self._lengths, self.batch_size, [self._seed, pass_index])
+        return (self._batch(lines) for lines in groups[start:])
 
     def _batch(self, lines: NDArray[np.int64]) -> Batch:
         lengths = self._lengths[lines]

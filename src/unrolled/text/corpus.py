@@ -1,4 +1,4 @@
-r"""Reads a corpus: files, directories, standard input or the embedded one, as one text.
+r"""Reads a corpus: files, directories, standard input or what comes along, as one text.
 
 A short text is kept in memory; a longer one is read again from where it lies whenever it is needed, so that memory does
 not grow with it. Lines end at "\n" only, never at the other characters that Unicode calls separators.
@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +33,7 @@ class Corpus:
     """A text and where it comes from.
 
     Attributes:
-        sources: what was asked for: absolute paths, "-" or ":embedded:".
+        sources: what was asked for: absolute paths, "-" or names such as ":embedded:".
         files: what was read: the sources, with each directory replaced by the files below it, sorted by path.
         sha256: of the text as UTF-8, in hexadecimal digits.
         characters: of all files one after another; every line ends in a newline.
@@ -74,14 +75,16 @@ def read_corpus(
 
     Args:
         sources: a path or several: a file, or a directory, which stands for all regular files below it whose names
-            and whose folders' names do not begin with a dot, sorted by path; "-" is standard input and ":embedded:"
-            the text that comes with Python. Files may be compressed by gzip, whatever their names.
-        encoding: of every source but the embedded one.
+            and whose folders' names do not begin with a dot, sorted by path; "-" is standard input, ":embedded:"
+            the text that comes with Python, and each name of `text.made.MADE` what that makes. Files may be compressed
+            by gzip, whatever their names.
+        encoding: of files and standard input.
         errors: "strict", or "replace" to put U+FFFD for bytes that cannot be decoded.
         report: is told the share that has been read.
 
     Raises:
-        CorpusError: a source is missing, unreadable, empty, binary or wrongly encoded, or there is no text at all.
+        CorpusError: a source is missing, unknown, unreadable, empty, binary or wrongly encoded, or there is no text at
+            all.
         UsageError: no source, standard input twice, or an unknown encoding.
     """
     check_encoding(encoding)
@@ -90,7 +93,7 @@ def read_corpus(
         raise UsageError("corpus: no source is given: name a file, a directory, - or :embedded:")
     if names.count(STANDARD_INPUT) > 1:
         raise UsageError("corpus: standard input (-) is given more than once, but can be read only once")
-    absolute = tuple(name if name in {STANDARD_INPUT, EMBEDDED} else str(Path(name).absolute()) for name in names)
+    absolute = tuple(_absolute(name) for name in names)
     files = tuple(file for name in absolute for file in _files(name))
 
     def pieces(tell: Report = lambda share: None) -> Iterator[str]:
@@ -152,9 +155,36 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join("standard input" if name == STANDARD_INPUT else name for name in names)
 
 
+@cache
+def texts_that_come_along() -> dict[str, Callable[[], str]]:
+    """What makes each text that needs no file, by the name that it has as a source."""
+    from unrolled.text.made import MADE  # only who names such a source pays for the import
+
+    return {EMBEDDED: embedded_text} | {name: source.text for name, source in MADE.items()}
+
+
+def comes_along(name: str) -> bool:
+    """Whether a source is a text that comes with Unrolled or Python."""
+    return _is_between_colons(name) and name in texts_that_come_along()
+
+
+def _is_between_colons(name: str) -> bool:
+    return len(name) > 1 and name[0] == name[-1] == ":"
+
+
+def _absolute(name: str) -> str:
+    """The source, wherever the program goes."""
+    if name == STANDARD_INPUT or comes_along(name):
+        return name
+    if _is_between_colons(name) and not Path(name).exists():
+        known = ", ".join(texts_that_come_along())
+        raise CorpusError(f"{name}: there is no such file, and no such text comes with Unrolled: name one of {known}")
+    return str(Path(name).absolute())
+
+
 def _files(name: str) -> list[str]:
     """The source itself, or the files below a directory."""
-    if name in {STANDARD_INPUT, EMBEDDED} or not Path(name).is_dir():
+    if name == STANDARD_INPUT or comes_along(name) or not Path(name).is_dir():
         return [name]
     found = sorted(_below(name))
     if not found:
@@ -174,8 +204,8 @@ def _below(directory: str) -> Iterator[str]:
 
 def _pieces(file: str, encoding: str, errors: str, report: Report) -> Iterator[str]:
     """One file as normalised text."""
-    if file == EMBEDDED:
-        yield embedded_text()
+    if comes_along(file):
+        yield texts_that_come_along()[file]()
         return
     if file == STANDARD_INPUT:
         if sys.stdin is None:

@@ -7,6 +7,7 @@ from unrolled.errors import UsageError
 from unrolled.settings import check_choice, option
 
 UNITS = ("word", "char", "bpe")
+DEFAULT_UNIT = "word"
 READINGS = ("stream", "sentences")
 ERRORS = ("strict", "replace")
 DEFAULT_SPLIT = "90/10"
@@ -22,7 +23,7 @@ class TextSettings:
         UsageError: a value is out of its range, or two contradict each other.
     """
 
-    unit: str = option("word", "What a token is.", choices=UNITS)
+    unit: str | None = option(None, "What a token is (default: word; to translate and to correct bpe)", choices=UNITS)
     read: str = option("stream", "One text with carried state, or each line from a zero state.", choices=READINGS)
     vocabulary_size: int = option(8000, "Keep this many tokens, the most frequent ones.")
     min_count: int = option(1, "Keep only tokens that the training text has at least this often.")
@@ -36,7 +37,7 @@ class TextSettings:
     )
 
     def __post_init__(self) -> None:
-        check_choice("unit", self.unit, UNITS)
+        check_choice("unit", self.unit or DEFAULT_UNIT, UNITS)
         check_choice("read", self.read, READINGS)
         check_choice("errors", self.errors, ERRORS)
         self._check_vocabulary()
@@ -52,7 +53,7 @@ class TextSettings:
             raise UsageError(f"vocabulary_size {self.vocabulary_size} is too small: at least {least} hold {what}")
         if self.min_count < 1:
             raise UsageError(f"min_count {self.min_count} is too small: a token that is kept occurs at least once")
-        if self.pre_tokenized and self.unit != "word":
+        if self.pre_tokenized and self.unit not in {None, "word"}:
             raise UsageError(f"pre_tokenized is about words, the unit is {self.unit}: leave out one of them")
 
     @property

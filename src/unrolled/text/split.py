@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import CorpusError, ModelDirectoryError
-from unrolled.text.corpus import EMBEDDED, STANDARD_INPUT, Corpus, Report, read_corpus
+from unrolled.text.corpus import EMBEDDED, STANDARD_INPUT, Corpus, Report, comes_along, read_corpus
 from unrolled.text.settings import TextSettings
 
 PARTS = ("train", "validation", "test")
@@ -120,12 +120,21 @@ def find_part(
     names = recorded if sources is None else sources
     corpus = read_corpus(names, encoding=encoding, errors=errors, report=report)
     if corpus.sha256 != sha256:
-        why = "it differs between Python versions" if EMBEDDED in corpus.sources else "the text has changed"
         raise CorpusError(
-            f"{', '.join(corpus.sources)}: this is not the corpus that the {name} part was cut from ({why}; SHA-256 "
-            f"{corpus.sha256[:12]}..., expected {sha256[:12]}...): give that one, or evaluate the text without a part"
+            f"{', '.join(corpus.sources)}: this is not the corpus that the {name} part was cut from "
+            f"({_why_another(corpus)}; SHA-256 {corpus.sha256[:12]}..., expected {sha256[:12]}...): give that one, "
+            f"or evaluate the text without a part"
         )
     return _cut(corpus, name, start, end)
+
+
+def _why_another(corpus: Corpus) -> str:
+    """What a corpus that is not the recorded one may have come from."""
+    if EMBEDDED in corpus.sources:
+        return "it differs between Python versions"
+    if any(comes_along(source) for source in corpus.sources):
+        return "it differs between versions of Unrolled"
+    return "the text has changed"
 
 
 def _ends(corpus: Corpus, shares: Sequence[Fraction]) -> list[int]:

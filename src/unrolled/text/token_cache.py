@@ -26,7 +26,7 @@ from unrolled.cache import cache_home
 from unrolled.errors import CorpusError, TokenizerError
 from unrolled.text.chunks import Text
 from unrolled.text.encoding import Encoded, encode, mapped, token_dtype
-from unrolled.text.settings import TextSettings
+from unrolled.text.settings import DEFAULT_UNIT, TextSettings
 from unrolled.text.split import Part
 from unrolled.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -50,12 +50,18 @@ def kept_tokenizer(part: Part, text: Text, settings: TextSettings) -> Tokenizer:
     """
     import tokenizers
 
-    rules = [settings.unit, settings.vocabulary_size, settings.min_count, settings.lowercase, settings.pre_tokenized]
+    rules = [
+        settings.unit or DEFAULT_UNIT,
+        settings.vocabulary_size,
+        settings.min_count,
+        settings.lowercase,
+        settings.pre_tokenized,
+    ]
     key = _key([*_identity(part), *rules, tokenizers.__version__])
     with _folder("tokenizers") as folder:
         path = folder / f"{key}.json"
         with suppress(FileNotFoundError, UnicodeDecodeError, TokenizerError):
-            tokenizer = Tokenizer.from_json(path.read_text(encoding="utf-8"), settings.unit)
+            tokenizer = Tokenizer.from_json(path.read_text(encoding="utf-8"), settings.unit or DEFAULT_UNIT)
             os.utime(path)
             return tokenizer
         tokenizer = train_tokenizer(text, settings)

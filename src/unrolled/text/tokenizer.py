@@ -12,7 +12,7 @@ from unrolled.text import word_rules
 from unrolled.text.characters import CharacterTable, refuse_surrogates
 from unrolled.text.chunks import Text, grouped, line_chunks
 from unrolled.text.repetition import Repetition, text_pieces
-from unrolled.text.settings import TextSettings
+from unrolled.text.settings import DEFAULT_UNIT, TextSettings
 from unrolled.text.spelling import DecodingStream, Spelling, byte_pieces
 from unrolled.text.tokenizer_json import BYTE_LEVEL_END_OF_LINE, END_OF_LINE, Contents, read_tokenizer_json
 
@@ -159,7 +159,7 @@ def train_tokenizer(text: str | Text, settings: TextSettings) -> Tokenizer:
     """
     from unrolled.text.vocabulary import train_vocabulary  # which only training loads
 
-    tokenizer = Tokenizer.from_json(train_vocabulary(text, settings), settings.unit)
+    tokenizer = Tokenizer.from_json(train_vocabulary(text, settings), settings.unit or DEFAULT_UNIT)
     if not _has_two_tokens(tokenizer, text):
         raise CorpusError(
             "training text: it has fewer than two tokens, so that there is nothing to learn: give more text"

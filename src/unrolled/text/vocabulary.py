@@ -11,7 +11,7 @@ from unrolled.text import word_rules
 from unrolled.text.characters import count_characters, refuse_surrogates
 from unrolled.text.chunks import Text, line_chunks
 from unrolled.text.repetition import as_lines, counted_pieces, piece_ids
-from unrolled.text.settings import SPECIAL_TOKENS, TextSettings
+from unrolled.text.settings import DEFAULT_UNIT, SPECIAL_TOKENS, TextSettings
 from unrolled.text.tokenizer_json import END_OF_LINE, EXPRESSIONS, UNKNOWN
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _count_words(text: str | Text, settings: TextSettings) -> dict[str, int]:
     from tokenizers import trainers
 
     counts = Counter[str]()
-    for pieces in counted_pieces(_chunks(text), settings.unit):
+    for pieces in counted_pieces(_chunks(text), settings.unit or DEFAULT_UNIT):
         pieces.pop("\n", None)
         library = _rules(settings)
         trainer = trainers.WordLevelTrainer(vocab_size=_ALL, min_frequency=0, show_progress=False, special_tokens=[])
@@ -106,7 +106,7 @@ def _rules(settings: TextSettings) -> "tokenizers.Tokenizer":
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     lower = [normalizers.Lowercase()] if settings.lowercase else []
-    rules = "pre-tokenized" if settings.pre_tokenized else settings.unit
+    rules = "pre-tokenized" if settings.pre_tokenized else settings.unit or DEFAULT_UNIT
     expression = Regex(EXPRESSIONS[rules])
     if rules == "bpe":
         library = Tokenizer(models.BPE())

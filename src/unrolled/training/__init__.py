@@ -6,11 +6,12 @@ only; torch comes with the first run.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from unrolled.models.settings import ModelSettings
 from unrolled.nn.regularization import Regularization
 from unrolled.text.settings import TextSettings
-from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import Settings, TrainingSettings
 
 if TYPE_CHECKING:
     from unrolled.training.events import Event, Finished, Stopped
@@ -19,26 +20,30 @@ __all__ = ["ModelSettings", "Regularization", "Settings", "TextSettings", "Train
 
 
 def train(
-    corpus: str | Path | Sequence[str | Path],
+    data: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     text: TextSettings | None = None,
     model: ModelSettings | None = None,
     training: TrainingSettings | None = None,
     regularization: Regularization | None = None,
+    task: str = "language",
+    own: Sequence[Any] = (),
     resume: bool = False,
     overwrite: bool = False,
     watch: Callable[["Event"], None] | None = None,
 ) -> "Finished | Stopped":
-    """Train a language model on a text and write a model directory.
+    """Train a model on data and write a model directory.
 
     Args:
-        corpus: a file, a folder, several of them, "-" for standard input, or ":embedded:".
+        data: a file, a folder, several of them, "-" for standard input, or ":embedded:".
         out: the model directory to write.
         text: unit of text, vocabulary, way of reading, split.
         model: cell, sizes and initial weights.
         training: how long, how fast, with what.
         regularization: what is dropped and penalised.
+        task: what to learn, a key of `models.TASKS`.
+        own: the task's own settings, in the order of its `options`; its defaults if empty.
         resume: go on with the run in `out` that was stopped; other settings may be left out.
         overwrite: replace a model that is in `out`.
         watch: called with each event (see `training.events`).
@@ -54,12 +59,14 @@ def train(
     from unrolled.training.interrupts import stop_on_signals
     from unrolled.training.run import run
 
-    sources = [corpus] if isinstance(corpus, str | Path) else list(corpus)
+    sources = [data] if isinstance(data, str | Path) else list(data)
     settings = Settings(
         text or TextSettings(),
         model or ModelSettings(),
         training or TrainingSettings(),
         regularization or Regularization(),
+        task,
+        tuple(own),
     )
     with stop_on_signals() as request:
         events = run(sources, Path(out), settings, resume=resume, overwrite=overwrite, should_stop=request)

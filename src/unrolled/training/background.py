@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
-from unrolled.training.data import Report
+from unrolled.models.task import Report
 from unrolled.training.events import Reading
 
 Result = TypeVar("Result")

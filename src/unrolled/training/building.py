@@ -4,44 +4,34 @@ import math
 
 import torch
 from numpy.typing import ArrayLike
+from torch import nn
 
-from unrolled.models import LanguageModelNetwork, LanguageModelShape
+from unrolled import models
+from unrolled.models.network import TaskNetwork
+from unrolled.models.task import Data
 from unrolled.nn import Dropout, Sampler
 from unrolled.training import optimizers
 from unrolled.training.schedule import Schedule, legs_from_plan, legs_of_length
-from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import Settings, TrainingSettings
 
 DEFAULT_EPOCHS = 10
 
 
-def shape_of(model: ModelSettings, vocabulary_size: int) -> LanguageModelShape:
-    """The sizes of the network."""
-    sizes = (vocabulary_size, model.embedding or 0, model.hidden or 0, model.layers or 0)  # an open choice is refused
-    return LanguageModelShape(model.cell or "", *sizes, bool(model.tied))
-
-
-def describe(shape: LanguageModelShape) -> str:
-    """Cell and sizes in words."""
-    sizes = f"{shape.layers} x {shape.hidden_size} {shape.cell}, embedding {shape.embedding_size}"
-    return sizes + (", tied" if shape.tied else "")
-
-
 def make_network(
-    settings: Settings, vocabulary_size: int, device: torch.device, *, is_alone: bool = True
-) -> tuple[LanguageModelNetwork, torch.Generator]:
+    settings: Settings, data: Data, device: torch.device, *, is_alone: bool = True
+) -> tuple[TaskNetwork, torch.Generator]:
     """The network on its device, and the generator that all of its randomness comes from.
 
     Raises:
         UsageError: what the cell cannot have.
     """
-    model, options = settings.model, settings.training
+    options = settings.training
     generator = torch.Generator().manual_seed(options.seed)
-    network = LanguageModelNetwork(
-        shape_of(model, vocabulary_size),
-        regularization=settings.regularization,
-        initialization=model.initialization,
-        initial_range=model.initial_range,
-        forget_bias=model.forget_bias,
+    network = models.get(settings.task).network(
+        settings.model,
+        settings.regularization,
+        settings.own,
+        data,
         engine=options.engine,
         # to find the rows that occur would stall a GPU
         sparse_gradients=is_alone
@@ -58,7 +48,7 @@ def make_network(
     return network, generator
 
 
-def make_optimizer(options: TrainingSettings, network: LanguageModelNetwork) -> torch.optim.Optimizer:
+def make_optimizer(options: TrainingSettings, network: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of all weights."""
     return optimizers.make(
         options.optimizer,
@@ -70,15 +60,15 @@ def make_optimizer(options: TrainingSettings, network: LanguageModelNetwork) -> 
     )
 
 
-def make_sampler(options: TrainingSettings, counts: ArrayLike, device: torch.device) -> Sampler | None:
+def make_sampler(options: TrainingSettings, counts: ArrayLike | None, device: torch.device) -> Sampler | None:
     """What draws tokens that stand for the vocabulary; None where all of it is looked at.
 
     Args:
         options: without an open choice.
-        counts: how often the training text has each token, (V,).
+        counts: how often the training text has each token, (V,); None for a task that draws none.
         device: of the network.
     """
-    return Sampler(counts, options.samples, device) if options.samples else None
+    return Sampler(counts, options.samples, device) if options.samples and counts is not None else None
 
 
 def make_schedule(options: TrainingSettings, steps_a_pass: int) -> Schedule:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from unrolled import engines, metrics, model_directory
+from unrolled import model_directory
 from unrolled.errors import DivergenceError, TrainingError, UsageError
+from unrolled.models.task import Data
 from unrolled.text.batches import StreamReader
 from unrolled.training import resuming
-from unrolled.training.building import describe
-from unrolled.training.data import TrainingData
 from unrolled.training.events import Event, Finished, Prepared, Progress, Stopped, Validated, Warned, WentBack
 from unrolled.training.learner import Learner
-from unrolled.training.loop import Step, mean_loss
+from unrolled.training.loop import Step, validate
 from unrolled.training.meter import Meter
 from unrolled.training.output import Output
 from unrolled.training.ranks import Ranks, peers_explained
@@ -55,7 +54,7 @@ class Course:
         self,
         out: Path,
         settings: Settings,
-        data: TrainingData,
+        data: Data,
         *,
         started: float,
         saved: resuming.Saved | None,
@@ -69,7 +68,7 @@ class Course:
                 f"the batch has {self.training.batch_size} streams for {ranks.count} processes: give a larger --batch, "
                 "a longer text, or fewer processes"
             )
-        self.learner = Learner.make(settings, data.counts, len(self.training), ranks)
+        self.learner = Learner.make(settings, data, len(self.training), ranks)
         self.ranks = ranks
         self.shape = self.learner.network.shape
         began = started - (saved.seconds if saved else 0.0)
@@ -77,10 +76,8 @@ class Course:
         self.setbacks = 0
         self.meter = Meter(time.perf_counter)
         self.watch = Watch(
-            data.ids["validation"],
-            data.tokenizer.end_of_line_id,
+            data.watched(),
             options.clip,
-            by_lines=data.read == "sentences",
             limits_steps=options.optimizer in {"sgd", "momentum"},
         )
         self.is_new = saved is None or not saved.tensors
@@ -107,12 +104,11 @@ class Course:
     def prepared(self) -> Prepared:
         """What a person wants to know before the first step."""
         network = self.learner.network
-        engine = engines.choose(self.settings.training.engine, network.recurrent.cell, network.embedding.weight)
         return Prepared(
-            engine.description(),
+            network.engine_in_use().description(),
             str(self.learner.device),
             network.parameter_count(),
-            describe(self.shape),
+            self.shape.describe(),
             len(self.training),
             self.steps,
             self.training.notes,
@@ -232,7 +228,7 @@ class Course:
         """How good the network is, and what is wrong with its gradients."""
         began, average, steps = time.perf_counter(), self.learner.average, self.steps
         with average.in_place():
-            loss = mean_loss(self.learner.network, self.validation, self.learner.device, self.ranks)
+            loss, accuracy = validate(self.learner.network, self.validation, self.learner.device, self.ranks)
             if not math.isfinite(loss):
                 raise DivergenceError(f"step {steps}: the validation loss is {loss}: give a lower --learning-rate")
             improved = loss < self.output.best
@@ -245,19 +241,14 @@ class Course:
             steps,
             steps / len(self.training),
             loss,
-            metrics.perplexity(loss),
-            self.data.validation_bits_per_character(loss),
+            self.data.figures(loss, accuracy),
+            self.data.describe(loss, accuracy),
             improved,
         )
         self.output.log(
-            {
-                "step": steps,
-                "passes": result.passes,
-                "validation_loss": loss,
-                "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
-                "bits_per_character": result.bits_per_character,
-                "effective_memory": memory,
-            }
+            {"step": steps, "passes": result.passes, "validation_loss": loss}
+            | result.figures
+            | {"effective_memory": memory}
         )
         if improved:
             self.output.keep(tensors, loss)
@@ -280,8 +271,7 @@ class Course:
         self.ranks.from_first(
             lambda: model_directory.clear_training(output.folder)
         )  # last, so that a run that is killed here can be finished
-        sources = self.data.parts["train"].sources
-        return Finished(output.folder, steps, output.best, output.seconds, repeat, sources)
+        return Finished(output.folder, steps, output.best, output.seconds, repeat, self.data.sources)
 
     def _title(self) -> str:
-        return f"{describe(self.shape)}, {self.learner.network.parameter_count():,} parameters"
+        return f"{self.shape.describe()}, {self.learner.network.parameter_count():,} parameters"

@@ -18,13 +18,16 @@ SMALL_PANELS = (
 """Field of the log, title, and scale of its axis."""
 
 
-def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, title: str) -> bytes:
-    """A PNG of the log: the losses in nats per token beside the two baselines, and below what explains them.
+def draw_curve(
+    records: Sequence[Record], *, uniform: float, unigram: float, title: str, counted: str = "token"
+) -> bytes:
+    """A PNG of the log: the losses beside the two baselines, and below what explains them.
 
     Args:
         records: lines of log.jsonl, each with "step" and "passes"; what a line lacks is left out.
-        uniform, unigram: the baselines, in nats per token.
+        uniform, unigram: the baselines, in nats.
         title: stands above.
+        counted: what a loss is a mean over.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -34,6 +37,7 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
     grid = figure.add_gridspec(4, 6)
     losses = figure.add_subplot(grid[:2, :])
     _draw_losses(losses, records, uniform=uniform, unigram=unigram)
+    losses.set_ylabel(f"loss (nats per {counted})")
     losses.set_title(title, fontsize=11)
     places = (grid[row, 2 * column : 2 * column + 2] for row in (2, 3) for column in range(3))
     for place, (name, label, scale) in zip(places, SMALL_PANELS, strict=True):
@@ -47,7 +51,7 @@ def draw_curve(records: Sequence[Record], *, uniform: float, unigram: float, tit
             axes.set_ylim(-0.03, 1.03)
         else:
             axes.set_ylim(0, 1.08 * max((value for _, value in points), default=1.0) or 1.0)
-        axes.set_title(label, fontsize=9)
+        axes.set_title(label.replace("token", counted), fontsize=9)
         axes.tick_params(labelsize=8, which="both")
         axes.grid(alpha=0.25)
     figure.supxlabel("passes over the training text", fontsize=10)
@@ -68,7 +72,6 @@ def _draw_losses(axes: Any, records: Sequence[Record], *, uniform: float, unigra
     margin = 0.05 * (high - low) or 0.05
     axes.set_ylim(low - margin, high + margin)
     axes.set_xlim(left=0)
-    axes.set_ylabel("loss (nats per token)")
     axes.grid(alpha=0.25)
     axes.legend(framealpha=1, edgecolor="none")
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unrolled.text.report import DataReport
-
 if TYPE_CHECKING:
+    from unrolled.models.task import DataReport
     from unrolled.training.planning import Plan
 
 
@@ -30,14 +29,16 @@ class DataRead:
     Attributes:
         report: what is in it.
         notes: one line each about settings that had to be adapted to it.
-        uniform: loss in nats per token of guessing evenly.
-        unigram: loss in nats per token of knowing only how frequent each token is.
+        uniform: loss in nats for each target of guessing evenly.
+        unigram: the same of knowing only how frequent each target is.
+        counted: what a target is: "token", "label".
     """
 
-    report: DataReport
+    report: "DataReport"
     notes: tuple[str, ...]
     uniform: float
     unigram: float
+    counted: str
 
 
 @dataclass(frozen=True)
@@ -96,17 +97,17 @@ class Validated:
     Attributes:
         step: updates so far.
         passes: passes over the training text so far, as a fraction.
-        loss: validation loss in nats per token.
-        perplexity: exp of it.
-        bits_per_character: of the validation text.
+        loss: validation loss in nats for each target.
+        figures: what else the task says of it, by name: perplexity, bits_per_character, accuracy.
+        description: all of that in words.
         best: whether no earlier loss was lower, so that these weights are the ones to keep.
     """
 
     step: int
     passes: float
     loss: float
-    perplexity: float
-    bits_per_character: float
+    figures: dict[str, float | None]
+    description: str
     best: bool
 
 

@@ -9,12 +9,13 @@ import numpy.typing as npt
 import torch
 
 from unrolled.errors import ModelDirectoryError
-from unrolled.models import LanguageModelNetwork
+from unrolled.models.network import TaskNetwork
+from unrolled.models.task import Data, Reader
 from unrolled.nn import Sampler
 from unrolled.nn.recurrent import HiddenState
 from unrolled.training.averaging import Average
 from unrolled.training.building import make_network, make_optimizer, make_sampler, make_schedule
-from unrolled.training.loop import Limits, Position, Reader, Step, train_steps
+from unrolled.training.loop import Limits, Position, Step, train_steps
 from unrolled.training.ranks import Ranks, joined_states
 from unrolled.training.schedule import Schedule, legs_from_plan
 from unrolled.training.settings import Settings
@@ -37,7 +38,7 @@ class Learner:
         position: where the run is, with this process's part of the carried state.
     """
 
-    network: LanguageModelNetwork
+    network: TaskNetwork
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     generator: torch.Generator
@@ -49,12 +50,12 @@ class Learner:
     position: Position
 
     @classmethod
-    def make(cls, settings: Settings, counts: npt.NDArray[np.int64], steps_a_pass: int, ranks: Ranks) -> "Learner":
+    def make(cls, settings: Settings, data: Data, steps_a_pass: int, ranks: Ranks) -> "Learner":
         """One that has learnt nothing yet.
 
         Args:
             settings: without an open choice.
-            counts: how often the training text has each token, (V,).
+            data: what it is to learn from.
             steps_a_pass: batches in a pass.
             ranks: the processes of the run.
 
@@ -63,7 +64,7 @@ class Learner:
         """
         options = settings.training
         device = ranks.device(options)
-        network, generator = make_network(settings, len(counts), device, is_alone=ranks.count == 1)
+        network, generator = make_network(settings, data, device, is_alone=ranks.count == 1)
         if ranks.rank:  # the same weights in all processes, other masks in each
             generator.manual_seed(options.seed + ranks.rank * APART)
         return cls(
@@ -74,7 +75,7 @@ class Learner:
             Average(list(network.parameters()), triggered=options.average == "triggered"),
             Limits(options.clip, options.clip_value),
             device,
-            make_sampler(options, counts, device),
+            make_sampler(options, data.counts, device),
             ranks,
             Position(),
         )

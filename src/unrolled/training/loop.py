@@ -3,33 +3,22 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unrolled.errors import DivergenceError
-from unrolled.models import LanguageModelNetwork
+from unrolled.models.network import TaskNetwork
+from unrolled.models.task import Batch, Reader
 from unrolled.nn import Sampler
 from unrolled.nn.recurrent import HiddenState
-from unrolled.text.batches import Batch
 from unrolled.training.optimizers import clip_values, clipped_step, forget_gradients, gradient_norm, set_rate
 from unrolled.training.ranks import Ranks
 from unrolled.training.schedule import Schedule
 
 ALONE = Ranks()
 """A run of one process."""
-
-
-class Reader(Protocol):
-    """Cuts a text into batches, the same for the same pass."""
-
-    def __len__(self) -> int:
-        """Batches in a pass."""
-
-    def batches(self, pass_index: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of a pass from number `start` on."""
 
 
 @dataclass
@@ -76,7 +65,7 @@ class Trained:
     gradient_norm: float
     clipped: bool
     update_ratio: float | None
-    state: HiddenState
+    state: HiddenState | None
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ MEASURED_STEPS = 20
 
 
 def train_step(
-    network: LanguageModelNetwork,
+    network: TaskNetwork,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     state: HiddenState | None,
@@ -137,8 +126,8 @@ def train_step(
         network.train()
     forget_gradients(optimizer)  # first, so that their memory serves the new ones
     part, share = ranks.part(batch)
-    inputs, targets, lengths = _on_device(part, device)
-    losses, penalty, state = ranks.objective(network)(inputs, targets, state, lengths=lengths, sampler=sampler)
+    drawn = {} if sampler is None else {"sampler": sampler}
+    losses, penalty, state, _ = ranks.objective(network)(**_on_device(part, device), state=state, **drawn)
     loss = losses.mean()
     objective = loss if penalty is None else loss + penalty
     if ranks.count > 1:  # the mean over processes is to be the mean over tokens
@@ -170,7 +159,7 @@ def _update_ratio(before: list[Tensor], after: list[torch.nn.Parameter]) -> floa
 
 
 def train_steps(
-    network: LanguageModelNetwork,
+    network: TaskNetwork,
     reader: Reader,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
@@ -218,30 +207,46 @@ def train_steps(
                 return
 
 
-def detached(state: HiddenState) -> HiddenState:
+def detached(state: HiddenState | None) -> HiddenState | None:
     """The same values, cut off from the graph that made them."""
+    if state is None:
+        return None
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
 
 
-def mean_loss(network: LanguageModelNetwork, reader: Reader, device: torch.device, ranks: Ranks = ALONE) -> float:
-    """Mean loss over one pass in nats per token, without learning."""
-    total, count = 0.0, 0
+class Found(NamedTuple):
+    """What a validation came to: mean loss in nats for each target, and the share of right answers, if anybody asks."""
+
+    loss: float
+    accuracy: float | None
+
+
+def validate(network: TaskNetwork, reader: Reader, device: torch.device, ranks: Ranks = ALONE) -> Found:
+    """Loss and accuracy over one pass, without learning."""
+    total, right, count, asks = 0.0, 0.0, 0, False
     state: HiddenState | None = None
     network.eval()
     with torch.no_grad():
         for batch in reader.batches(0):
             part, share = ranks.part(batch)
-            inputs, targets, lengths = _on_device(part, device)
-            outputs, state = network(inputs, None if batch.starts else state, lengths=lengths)
-            losses = network.losses(outputs, targets, lengths)
-            total += losses.double().sum().item() if share else 0.0
+            losses, _, state, correct = network.objective(
+                **_on_device(part, device), state=None if batch.starts else state
+            )
+            if share:
+                total += losses.double().sum().item()
+                right += 0 if correct is None else correct.sum().item()
+            asks = correct is not None
             count += batch.tokens
-    (total,) = ranks.sums(total)
-    return total / count
+    total, right = ranks.sums(total, right)
+    return Found(total / count, right / count if asks else None)
 
 
-def _on_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
-    def tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Tensor:
-        return torch.from_numpy(array).to(device)
+def mean_loss(network: TaskNetwork, reader: Reader, device: torch.device, ranks: Ranks = ALONE) -> float:
+    """Mean loss over one pass in nats for each target, without learning."""
+    return validate(network, reader, device, ranks).loss
 
-    return tensor(batch.inputs), tensor(batch.targets), None if batch.lengths is None else tensor(batch.lengths)
+
+def _on_device(batch: Batch, device: torch.device) -> dict[str, Tensor | None]:
+    return {
+        name: None if array is None else torch.from_numpy(array).to(device) for name, array in batch.arrays().items()
+    }

@@ -2,16 +2,16 @@
 
 import math
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from unrolled import model_directory
-from unrolled.models import LanguageModelShape
+from unrolled.models.network import Shape
+from unrolled.models.task import Data
 from unrolled.settings import command_line
 from unrolled.training.curve import draw_curve
-from unrolled.training.data import TrainingData
 from unrolled.training.events import Record
 from unrolled.training.learner import Learner, Tensors
 from unrolled.training.record import config_of
@@ -35,8 +35,8 @@ class Output:
         self,
         folder: Path,
         settings: Settings,
-        shape: LanguageModelShape,
-        data: TrainingData,
+        shape: Shape,
+        data: Data,
         started: float,
         *,
         writes: bool = True,
@@ -81,9 +81,8 @@ class Output:
             "seconds": self.seconds,
             "repeat": repeat or None,
         }
-        config = config_of(self._shape, self._data, asdict(self._settings), results)
-        tokenizer = self._data.tokenizer.to_json()
-        model_directory.save(self.folder, config=config, tensors=self._tensors, tokenizer_json=tokenizer)
+        config = config_of(self._shape, self._data, self._settings, results)
+        model_directory.save(self.folder, config=config, tensors=self._tensors, **self._data.tokenizers())
         self._saved_at = time.perf_counter()
 
     def checkpoint(self, learner: Learner) -> None:
@@ -112,12 +111,15 @@ class Output:
             anneal=plan,
             checkpoint_every=TrainingSettings().checkpoint_every,  # which makes no difference
         )
-        return command_line(settings.text, settings.model, settings.regularization, options)
+        task = "" if settings.task == "language" else f"--task {settings.task} "
+        return task + command_line(settings.text, settings.model, settings.regularization, *settings.own, options)
 
     def draw(self, title: str) -> None:
         """Draw the log as a curve."""
         if not self.writes:
             return
         records = model_directory.read_log(self.folder)
-        picture = draw_curve(records, uniform=self._data.uniform, unigram=self._data.unigram, title=title)
+        picture = draw_curve(
+            records, uniform=self._data.uniform, unigram=self._data.unigram, title=title, counted=self._data.counted
+        )
         (self.folder / "curve.png").write_bytes(picture)

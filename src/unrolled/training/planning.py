@@ -12,14 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unrolled import models
 from unrolled.errors import UsageError
-from unrolled.models import LanguageModelNetwork
+from unrolled.models.network import TaskNetwork
+from unrolled.models.task import Data
 from unrolled.nn import Sampler
 from unrolled.settings import command_line
+from unrolled.text.settings import DEFAULT_UNIT
 from unrolled.training import recipe
-from unrolled.training.building import describe, make_network, make_optimizer, make_sampler, make_schedule, shape_of
+from unrolled.training.building import make_network, make_optimizer, make_sampler, make_schedule
 from unrolled.training.checks import device_of
-from unrolled.training.data import TrainingData
 from unrolled.training.loop import ALONE, PRECISE_SHARE, Limits, train_step
 from unrolled.training.ranks import Ranks
 from unrolled.training.settings import Settings
@@ -71,7 +73,8 @@ class Plan:
 
     def options(self) -> str:
         """The options that it comes to."""
-        return command_line(self.settings.model, self.settings.regularization, self.settings.training)
+        settings = self.settings
+        return command_line(settings.model, settings.regularization, *settings.own, settings.training)
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -79,10 +82,10 @@ class Plan:
         return {name: getattr(self, name) for name in names} | {"tried": self.tried, "options": self.options()}
 
 
-def make_plan(
-    settings: Settings, data: TrainingData, ranks: Ranks = ALONE, *, started: float, finishing: float
-) -> Plan:
-    """Choose what is left open; with epochs instead of minutes the choice is plain, and only the speed is measured.
+def make_plan(settings: Settings, data: Data, ranks: Ranks = ALONE, *, started: float, finishing: float) -> Plan:
+    """Choose what is left open; where no size is to be chosen, the choice is plain, and only the speed is measured.
+
+    Sizes are chosen for runs of given minutes, of tasks that plan them.
 
     Args:
         settings: what is given wins over the plan.
@@ -95,12 +98,14 @@ def make_plan(
         UsageError: what is given cannot be trained.
     """
     minutes = settings.training.minutes
-    if minutes is None:
+    if minutes is None or not models.get(settings.task).plans_sizes:
         whole = recipe.filled(settings)
         speed = tokens_per_second(whole, data, ranks)
         steps_a_pass = len(data.training_reader(whole.training))
-        passes = (make_schedule(whole.training, steps_a_pass).end or 0) / steps_a_pass
-        return _plan(whole, data, {whole.model.hidden or 0: speed}, passes * len(data.ids["train"]) / speed)
+        seconds = (make_schedule(whole.training, steps_a_pass).end or 0) / steps_a_pass * data.size / speed
+        if minutes is not None:
+            seconds = max(1.0, started + 60 * minutes - finishing - time.perf_counter())
+        return _plan(whole, data, {whole.model.hidden or 0: speed}, seconds)
     search = _Search(settings, data, ranks, started + 60 * minutes - finishing)
     given = settings.model.hidden or (settings.model.embedding if settings.model.tied else None)
     give_up = started + MOST_FOR_TRIALS * 60 * minutes
@@ -108,14 +113,14 @@ def make_plan(
     sizes = (given,) if given else recipe.SIZES
     size = largest(sizes, first, search.room, lambda: time.perf_counter() < give_up)
     seconds = search.seconds_left()
-    whole = recipe.planned(settings, size, search.tried[size] * seconds / len(data.ids["train"]))
+    whole = recipe.planned(settings, size, search.tried[size] * seconds / data.size)
     return _plan(whole, data, search.tried, seconds)
 
 
 class _Search:
     """Which sizes suit a text and the time that is left."""
 
-    def __init__(self, settings: Settings, data: TrainingData, ranks: Ranks, deadline: float) -> None:
+    def __init__(self, settings: Settings, data: Data, ranks: Ranks, deadline: float) -> None:
         self.settings, self.data, self.ranks, self.deadline = settings, data, ranks, deadline
         self.tried: dict[int, float] = {}
 
@@ -130,25 +135,30 @@ class _Search:
         """
         whole = recipe.planned(self.settings, size, recipe.SOME_PASSES)
         self.tried[size] = tokens_per_second(whole, self.data, self.ranks)
-        weights = recipe.learning_weights(shape_of(whole.model, self.data.tokenizer.vocabulary_size))
+        network = _network(whole, self.data)
+        weights, unit = recipe.learning_weights(network.shape), self.settings.text.unit or DEFAULT_UNIT
         rooms = [
-            self.tried[size] * self.seconds_left() / (recipe.TOKENS_A_WEIGHT[self.settings.text.unit] * weights),
-            recipe.WEIGHTS_A_TOKEN * len(self.data.ids["train"]) / weights,
+            self.tried[size] * self.seconds_left() / (recipe.TOKENS_A_WEIGHT[unit] * weights),
+            recipe.WEIGHTS_A_TOKEN * self.data.size / weights,
         ]
         if self.settings.model.most_parameters is not None:
-            rooms.append(self.settings.model.most_parameters / _network(whole, self.data).parameter_count())
+            rooms.append(self.settings.model.most_parameters / network.parameter_count())
         return min(rooms)
 
 
-def _plan(settings: Settings, data: TrainingData, tried: dict[int, float], seconds: float) -> Plan:
-    shape = shape_of(settings.model, data.tokenizer.vocabulary_size)
-    speed, parameters = tried[shape.hidden_size], _network(settings, data).parameter_count()
+def _plan(settings: Settings, data: Data, tried: dict[int, float], seconds: float) -> Plan:
+    network = _network(settings, data)
+    description, parameters, speed = (
+        network.shape.describe(),
+        network.parameter_count(),
+        tried[settings.model.hidden or 0],
+    )
     most = settings.model.most_parameters
     if most is not None and parameters > most:
-        raise UsageError(f"most_parameters is {most:,}, and {describe(shape)} has {parameters:,}: allow more")
+        raise UsageError(f"most_parameters is {most:,}, and {description} has {parameters:,}: allow more")
     tokens = speed * seconds
-    passes = tokens / len(data.ids["train"])
-    return Plan(settings, describe(shape), parameters, speed, seconds, tokens, passes, tried)
+    passes = tokens / data.size
+    return Plan(settings, description, parameters, speed, seconds, tokens, passes, tried)
 
 
 def largest(sizes: Sequence[int], first: float, room: Callable[[int], float], may_go_on: Callable[[], bool]) -> int:
@@ -169,7 +179,7 @@ def largest(sizes: Sequence[int], first: float, room: Callable[[int], float], ma
         wanted = sizes[index] * found ** (1 / STEEPNESS)
 
 
-def tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks = ALONE) -> float:
+def tokens_per_second(settings: Settings, data: Data, ranks: Ranks = ALONE) -> float:
     """Training speed over a run, measured with the first batches of the text and a network that is thrown away."""
     options, whole = settings.training, _tokens_per_second(settings, data, ranks)
     sampler = make_sampler(options, data.counts, device_of(options))
@@ -181,7 +191,7 @@ def tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks = ALO
     return 1 / (precise / whole + (1 - precise) / sampled)  # shares of the steps
 
 
-def _tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks, sampler: Sampler | None = None) -> float:
+def _tokens_per_second(settings: Settings, data: Data, ranks: Ranks, sampler: Sampler | None = None) -> float:
     options, seconds, tokens, state = settings.training, list[float](), list[int](), None
     network, device = _network(settings, data), device_of(options)
     optimizer, limits = make_optimizer(options, network), Limits(options.clip, options.clip_value)
@@ -200,5 +210,5 @@ def _tokens_per_second(settings: Settings, data: TrainingData, ranks: Ranks, sam
     return statistics.median(tokens[1:]) / statistics.median(seconds[1:])
 
 
-def _network(settings: Settings, data: TrainingData) -> LanguageModelNetwork:
-    return make_network(settings, data.tokenizer.vocabulary_size, device_of(settings.training))[0]
+def _network(settings: Settings, data: Data) -> TaskNetwork:
+    return make_network(settings, data, device_of(settings.training))[0]

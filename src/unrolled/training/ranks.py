@@ -9,24 +9,22 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import Store
 
 from unrolled.errors import TrainingError, UnrolledError, UsageError
-from unrolled.models import LanguageModelNetwork
-from unrolled.models.language_model import Objective
+from unrolled.models.network import Objective, TaskNetwork
+from unrolled.models.task import Batch
 from unrolled.nn.recurrent import HiddenState
-from unrolled.text.batches import Batch
 from unrolled.training.checks import device_of
 from unrolled.training.settings import TrainingSettings
 
 Value = TypeVar("Value")
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
 SILENCE = timedelta(seconds=50)
 """A process that takes no part in a step for so long is taken for dead, so that the run ends within a minute."""
 BEGUN = "unrolled/begun"
@@ -84,22 +82,16 @@ class Ranks:
         edges = [size * rank // self.count for rank in (self.rank, self.rank + 1)]
         return slice(*edges)
 
-    def part(self, batch: Batch) -> tuple[Batch, float]:
+    def part(self, batch: AnyBatch) -> tuple[AnyBatch, float]:
         """The part of a batch that this process takes, and its share of the batch's tokens.
 
         A batch with fewer columns than there are processes gives some of them a column that counts nothing.
         """
         if self.count == 1:
             return batch, 1.0
-        columns = self.columns(batch.inputs.shape[1])
+        columns = self.columns(batch.width)
         counts = columns.stop > columns.start
-        taken = columns if counts else slice(0, 1)
-        part = replace(
-            batch,
-            inputs=np.ascontiguousarray(batch.inputs[:, taken]),
-            targets=np.ascontiguousarray(batch.targets[:, taken]),
-            lengths=None if batch.lengths is None else batch.lengths[taken],
-        )
+        part = batch.columns(columns if counts else slice(0, 1))
         return part, part.tokens / batch.tokens if counts else 0.0
 
     def part_of_state(self, state: HiddenState | None) -> HiddenState | None:
@@ -111,12 +103,12 @@ class Ranks:
         mine = tuple(part[:, columns].contiguous() for part in parts)
         return mine[0] if isinstance(state, Tensor) else mine
 
-    def objective(self, network: LanguageModelNetwork) -> Callable[..., Objective]:
+    def objective(self, network: TaskNetwork) -> Callable[..., Objective]:
         """`network.objective`, with gradients that are averaged over the processes, on GPUs by NCCL."""
         if self.count == 1:
             return network.objective
         if self._wrapped is None:
-            device = network.embedding.weight.device
+            device = next(network.parameters()).device
             on_gpu = device.type == "cuda"
             group = distributed.new_group(backend="nccl", timeout=SILENCE) if on_gpu else None
             self._wrapped = nn.parallel.DistributedDataParallel(
@@ -203,11 +195,13 @@ class Ranks:
 class _Objective(nn.Module):
     """A network whose forward is its objective, for that is what DistributedDataParallel watches."""
 
-    def __init__(self, network: LanguageModelNetwork) -> None:
+    def __init__(self, network: TaskNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, *arguments: Any, **options: Any) -> tuple[Tensor, Tensor | None, HiddenState]:
+    def forward(
+        self, *arguments: Any, **options: Any
+    ) -> tuple[Tensor, Tensor | None, HiddenState | None, Tensor | None]:
         return tuple(self.network.objective(*arguments, **options))  # type: ignore[return-value]
 
 

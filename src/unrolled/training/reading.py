@@ -3,10 +3,11 @@
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from unrolled import models
 from unrolled.errors import UnrolledError, UsageError
+from unrolled.models.task import Data, Report
 from unrolled.text.corpus import STANDARD_INPUT
 from unrolled.training.background import in_background
-from unrolled.training.data import Report, TrainingData, prepare
 from unrolled.training.events import Reading
 from unrolled.training.ranks import Ranks
 from unrolled.training.resuming import Saved
@@ -15,7 +16,7 @@ from unrolled.training.settings import Settings
 
 def read_text(
     sources: Sequence[str | Path], settings: Settings, saved: Saved | None, ranks: Ranks
-) -> Generator[Reading, None, TrainingData]:
+) -> Generator[Reading, None, Data]:
     """The text; of several processes the others find in the cache what the first has kept there.
 
     Args:
@@ -27,9 +28,12 @@ def read_text(
     Raises:
         UnrolledError: one of them could not read it, or they read different texts.
     """
+    task = models.get(settings.task)
 
-    def read(report: Report) -> TrainingData:
-        return prepare(sources, settings.text, report) if saved is None else saved.data(sources, report)
+    def read(report: Report) -> Data:
+        if saved is None:
+            return task.prepare(sources, settings.text, settings.own, report)
+        return task.prepare_again(saved.data, sources, settings.text, settings.own, report)
 
     if ranks.count == 1:
         return (yield from in_background(read))

@@ -6,9 +6,10 @@ The numbers of the recipe come from the runs in docs/recipes.md, which also tell
 import math
 from dataclasses import replace
 
-from unrolled import cells
-from unrolled.models import LanguageModelShape
+from unrolled import cells, models
+from unrolled.models.language.network import LanguageModelShape
 from unrolled.nn.regularization import Regularization
+from unrolled.text.settings import DEFAULT_UNIT
 from unrolled.training.settings import Settings
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048)
@@ -19,9 +20,6 @@ WEIGHTS_A_TOKEN = 30.0
 """Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
 PASSES_TO_DROP = {"char": (8.0, 60.0), "word": (1.5, 20.0)}
 """Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
-BETAS = {"char": (0.9, 0.99), "word": (0.0, 0.999)}
-"""Of AdamW. A rare word's gradient is next to nothing but where it occurs: a mean of gradients, divided by a short
-mean of squares, carries it far in between (Melis et al., arXiv:1707.05589, train without the first mean too)."""
 RATES = {"char": 0.005, "word": 0.003}
 """Of AdamW for 512 units; the larger a network, the smaller its steps."""
 SAMPLES = 1000
@@ -30,35 +28,39 @@ SOME_PASSES = 8.0
 """Passes for which a network is regularised while its speed is measured."""
 
 
-def filled(settings: Settings) -> Settings:
-    """Settings without a choice that is open, but for how long to train: plain ones, the same on every machine.
+def with_unit(settings: Settings) -> Settings:
+    """Settings that say what a token is."""
+    unit = settings.text.unit or models.get(settings.task).unit
+    return replace(settings, text=replace(settings.text, unit=unit))
 
-    In a few minutes the GRU did better on characters and the LSTM on words (docs/results.md). Words tell more than
-    characters, so that fewer of them make a good step.
-    """
-    is_char = settings.text.unit == "char"
-    model, training = settings.model, settings.training
-    hidden = model.hidden or (model.embedding if model.tied else None) or (256 if is_char else 200)
-    betas = BETAS["char" if is_char else "word"]
+
+def filled(settings: Settings) -> Settings:
+    """Settings without a choice that is open, but for how long to train: plain ones, the same on every machine."""
+    settings = with_unit(settings)
+    model, training, wanted = settings.model, settings.training, settings.regularization
+    defaults = models.get(settings.task).defaults(settings.text.unit or DEFAULT_UNIT)
+    hidden = model.hidden or (model.embedding if model.tied else None) or defaults.hidden
+    rate = defaults.learning_rate if training.optimizer == "adamw" else None
     return replace(
         settings,
         model=replace(
             model,
-            cell=model.cell or ("gru" if is_char else "lstm"),
+            cell=model.cell or defaults.cell,
             hidden=hidden,
-            embedding=model.embedding or hidden,
-            layers=model.layers or 1,
+            embedding=model.embedding or (None if model.tied else defaults.embedding) or hidden,
+            layers=model.layers or defaults.layers,
             tied=bool(model.tied),
         ),
         training=replace(
             training,
-            batch=training.batch or (32 if is_char else 16),
-            window=training.window or (64 if is_char else 32),
-            learning_rate=training.highest_rate,
-            beta1=_first(training.beta1, betas[0]),
-            beta2=_first(training.beta2, betas[1]),
+            batch=training.batch or defaults.batch,
+            window=training.window or defaults.window,
+            learning_rate=training.learning_rate or rate or training.highest_rate,
+            beta1=_first(training.beta1, defaults.betas[0]),
+            beta2=_first(training.beta2, defaults.betas[1]),
             samples=training.samples or 0,
         ),
+        regularization=replace(wanted, dropout=_first(wanted.dropout, defaults.dropout)),
     )
 
 

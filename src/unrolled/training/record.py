@@ -3,32 +3,33 @@
 from dataclasses import asdict
 from typing import Any
 
-from unrolled.models import LanguageModelShape
-from unrolled.training.data import TrainingData, parts_record
+from unrolled.models.network import Shape
+from unrolled.models.task import Data
+from unrolled.training.settings import Settings
 from unrolled.version import VERSION
 
 
-def config_of(
-    shape: LanguageModelShape, data: TrainingData, settings: dict[str, Any], results: dict[str, Any]
-) -> dict[str, Any]:
+def config_of(shape: Shape, data: Data, settings: Settings, results: dict[str, Any]) -> dict[str, Any]:
     """The contents of config.json.
 
     Args:
-        shape: the network's sizes.
+        shape: the network's sizes, a dataclass.
         data: what it was trained on.
-        settings: "text", "model", "training" and "regularization", with what was left open filled in.
+        settings: with what was left open filled in.
         results: steps, losses, seconds.
     """
+    own = {name: value for group in settings.own for name, value in asdict(group).items()}
     return {
-        "task": "language",
+        "task": settings.task,
         "unrolled_version": VERSION,
-        "model": asdict(shape),
-        "text": settings["text"],
-        "data": {"parts": parts_record(data.parts), "report": data.report.as_dict()},
+        "model": asdict(shape),  # type: ignore[call-overload]  # a protocol cannot say that it is a dataclass
+        "text": asdict(settings.text),
+        "data": data.record(),
         "training": {
-            "model": settings["model"],
-            "regularization": settings["regularization"],
-            "options": settings["training"],
+            "model": asdict(settings.model),
+            "regularization": asdict(settings.regularization),
+            "own": own,
+            "options": asdict(settings.training),
             "results": results,
         },
     }

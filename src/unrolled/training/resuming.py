@@ -1,24 +1,19 @@
 """Reading back a run that was stopped."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from unrolled import model_directory
+from unrolled import model_directory, models
 from unrolled.errors import ModelDirectoryError, UsageError
-from unrolled.inference.network import weights_from
+from unrolled.models.settings import ModelSettings
+from unrolled.models.task import SavedData
 from unrolled.nn.regularization import Regularization
 from unrolled.text.settings import TextSettings
-from unrolled.text.split import find_part
-from unrolled.text.tokenizer import Tokenizer
-from unrolled.training.building import shape_of
-from unrolled.training.data import Report, TrainingData, with_tokenizer
 from unrolled.training.events import Finished
 from unrolled.training.learner import Tensors
-from unrolled.training.settings import ModelSettings, Settings, TrainingSettings
+from unrolled.training.settings import Settings, TrainingSettings
 
 FREE_TO_CHANGE = {"checkpoint_every"}
 """Options that make no difference to what a run comes to."""
@@ -32,29 +27,12 @@ class Saved:
     """
 
     settings: Settings
-    tokenizer: Tokenizer
-    parts: dict[str, dict[str, Any]]
+    data: SavedData
     state: dict[str, Any]
     tensors: Tensors
     best_tensors: Tensors
     best: float
     seconds: float
-
-    def data(self, sources: Sequence[str | Path], report: Report) -> TrainingData:
-        """The same parts of the same text, from the given sources or, where none are given, the recorded ones.
-
-        Raises:
-            CorpusError: the text is not the one that the run began with.
-        """
-        text = self.settings.text
-        parts = {}
-        for name, record in self.parts.items():
-            given = (
-                None if name != "train" and text.validation is not None else [str(source) for source in sources] or None
-            )
-            reading = partial(report, f"reading {name}")
-            parts[name] = find_part(record, given, encoding=text.encoding, errors=text.errors, report=reading)
-        return with_tokenizer(parts, self.tokenizer, text, report)
 
 
 def finished(out: Path) -> Finished | None:
@@ -99,28 +77,31 @@ def load(out: Path, asked: Settings) -> Saved:
             ModelSettings(**training["model"]),
             TrainingSettings(**training["options"]),
             Regularization(**training["regularization"]),
+            files.config["task"],
+            models.get(files.config["task"]).own_settings(training.get("own", {})),
         )
-        parts = files.config["data"]["parts"]
         kinds = {"steps": int, "plan": str, "highest_rate": float}
         state: dict[str, Any] = {name: kind(saved[name]) for name, kind in kinds.items()}
         seconds = float(saved["seconds"])
-        vocabulary_size = len(weights_from(files.config, files.tensors, "float32").embedding)
-        if asdict(shape_of(settings.model, vocabulary_size)) != files.config["model"]:
-            raise ValueError("its model is not the one that its settings make")
+        models.get(settings.task).check(files)
         best = training["results"]["validation_loss"]  # of the weights beside it, even if a kill came between
         best = math.inf if best is None else float(best)
+        data = SavedData(files.config["data"], files)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelDirectoryError(f"{out}: cannot be resumed, its record is damaged ({error}): train anew") from error
     _refuse_changes(asked, settings)
-    tokenizer = Tokenizer.from_json(files.tokenizer_json, settings.text.unit)
     settings = replace(settings, training=replace(settings.training, checkpoint_every=asked.training.checkpoint_every))
-    return Saved(settings, tokenizer, parts, state, tensors, files.tensors, best, seconds)
+    return Saved(settings, data, state, tensors, files.tensors, best, seconds)
 
 
 def _refuse_changes(asked: Settings, own: Settings) -> None:
     """A resumed run goes on with its own options: refuse others rather than ignore them."""
-    for part in fields(asked):
-        wanted, has = getattr(asked, part.name), getattr(own, part.name)
+    if asked.task not in {own.task, "language"}:
+        raise UsageError(f"--task is {asked.task}, but the run to resume has {own.task}: leave it out, or train anew")
+    pairs = [(getattr(asked, name), getattr(own, name)) for name in ("text", "model", "training", "regularization")]
+    if asked.task == own.task:
+        pairs += zip(asked.own, own.own, strict=True)
+    for wanted, has in pairs:
         for each in fields(wanted):
             value = getattr(wanted, each.name)
             if each.name not in FREE_TO_CHANGE and value not in {each.default, getattr(has, each.name)}:

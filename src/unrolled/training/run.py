@@ -20,7 +20,7 @@ from unrolled.training.joining import joined
 from unrolled.training.planning import make_plan
 from unrolled.training.ranks import Ranks
 from unrolled.training.reading import read_text
-from unrolled.training.recipe import filled
+from unrolled.training.recipe import filled, with_unit
 from unrolled.training.settings import Settings
 
 
@@ -34,7 +34,7 @@ def run(
     started: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Train a language model; see `training.train` for the arguments.
+    """Train a network for a task; see `training.train` for the arguments.
 
     Args:
         out: None plans the run and ends with that.
@@ -71,11 +71,11 @@ def _run(
     should_stop: Callable[[], bool],
     ranks: Ranks,
 ) -> Iterator[Event]:
-    settings = settings if saved is None else saved.settings
+    settings = with_unit(settings) if saved is None else saved.settings
     torch.set_num_threads(settings.training.threads or ranks.threads())
     ranks.device(settings.training)
     data = yield from read_text(sources, settings, saved, ranks)
-    yield DataRead(data.report, data.notes(), data.uniform, data.unigram)
+    yield DataRead(data.report, data.notes(), data.uniform, data.unigram, data.counted)
     if saved is None and (out is None or settings.training.minutes is not None):
         open_, finishing = settings, seconds_to_finish(settings.training.minutes or 0.0)
         plan = ranks.from_first(lambda: make_plan(open_, data, ranks, started=started, finishing=finishing))

@@ -6,10 +6,11 @@ leaves a choice open; `recipe.filled` and, for a run of given minutes, `planning
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
-from unrolled import cells, engines
+from unrolled import engines, models
 from unrolled.errors import UsageError
-from unrolled.nn.initialization import NAMES as INITIALIZATIONS
+from unrolled.models.settings import ModelSettings
 from unrolled.nn.regularization import Regularization
 from unrolled.settings import check_choice, option
 from unrolled.text.settings import TextSettings
@@ -18,42 +19,6 @@ OPTIMIZERS = {"adamw": 0.01, "sgd": 10.0, "momentum": 1.0, "rmsprop": 0.005, "ad
 """Optimizers by name, each with its default learning rate."""
 SCHEDULES = ("linear", "cosine", "halving", "constant")
 AVERAGES = ("none", "triggered")
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """Shape of the network and how its weights begin."""
-
-    cell: str | None = option(None, "Recurrent cell (default: gru for characters, else lstm)", choices=cells.names())
-    hidden: int | None = option(None, "Units in each recurrent layer (default: 256 for characters, else 200)")
-    embedding: int | None = option(None, "Size of token vectors (default: as hidden)")
-    layers: int | None = option(None, "Recurrent layers (default: 1)")
-    tied: bool | None = option(None, "Use one matrix for token vectors and output layer; needs equal sizes")
-    most_parameters: int | None = option(None, "Most weights in all that a plan for --minutes may come to")
-    initialization: str = option("uniform", "How recurrent weights begin", choices=INITIALIZATIONS)
-    initial_range: float | None = option(
-        None, "Bound of weights that begin uniform (default: 1 over the root of hidden; 0.1 for token vectors)"
-    )
-    forget_bias: float = option(1.0, "Where the bias of a forget gate begins")
-
-    def __post_init__(self) -> None:
-        if self.cell is not None:
-            check_choice("cell", self.cell, cells.names())
-        check_choice("initialization", self.initialization, INITIALIZATIONS)
-        for name, size in (
-            ("hidden", self.hidden),
-            ("embedding", self.embedding),
-            ("layers", self.layers),
-            ("most_parameters", self.most_parameters),
-        ):
-            if size is not None and size < 1:
-                raise UsageError(f"{name} is {size}: give a whole number of at least 1")
-        if self.tied and None not in {self.hidden, self.embedding} and self.hidden != self.embedding:
-            raise UsageError(f"tied weights need equal sizes: embedding is {self.embedding}, hidden is {self.hidden}")
-        if self.initial_range is not None and not 0 < self.initial_range < math.inf:
-            raise UsageError(f"initial_range is {self.initial_range}: give a number above 0")
-        if not math.isfinite(self.forget_bias):
-            raise UsageError(f"forget_bias is {self.forget_bias}: give a number, such as 1")
 
 
 @dataclass(frozen=True)
@@ -150,9 +115,28 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run is asked to do."""
+    """Everything a run is asked to do.
+
+    Attributes:
+        text, model, training, regularization: what all tasks have in common.
+        task: name of the task.
+        own: the task's own settings, in the order of its `options`; its defaults if empty.
+
+    Raises:
+        UsageError: no task has that name.
+    """
 
     text: TextSettings
     model: ModelSettings
     training: TrainingSettings
     regularization: Regularization = field(default_factory=Regularization)
+    task: str = "language"
+    own: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        options = models.get(self.task).options
+        if not self.own and options:
+            object.__setattr__(self, "own", tuple(group() for group in options))
+        if tuple(type(each) for each in self.own) != options:
+            names = ", ".join(group.__name__ for group in options) or "none"
+            raise UsageError(f"task {self.task} has settings of its own: expected {names}")

@@ -9,8 +9,9 @@ import math
 import numpy as np
 
 from unrolled.engines.through_time import effective_memory, record, relative_curve
-from unrolled.models import LanguageModelNetwork
-from unrolled.text.batches import Ids
+from unrolled.models.language.network import LanguageModelNetwork
+from unrolled.models.network import TaskNetwork
+from unrolled.models.task import Watched
 
 STEPS = 50
 """Tokens of the stretch; so far back errors are followed."""
@@ -35,20 +36,18 @@ class Watch:
     """Looks at steps and networks, and says once what goes wrong.
 
     Args:
-        validation: tokens of the validation text.
-        first: the token before them, which ends lines too.
+        text: the validation text of a language model; by lines, the longest of the first is the stretch. None: nothing
+            is said of how far back errors are felt.
         clip: norm to which gradients are clipped; 0: not.
-        by_lines: whether the network reads each line by itself; then the longest of the first lines is the stretch.
         limits_steps: whether the norm of the gradient sets the size of a step, as with SGD.
     """
 
-    def __init__(
-        self, validation: Ids, first: int, clip: float, *, by_lines: bool = False, limits_steps: bool = True
-    ) -> None:
-        targets = np.array(validation[: LOOKED_THROUGH if by_lines else STEPS], dtype=np.int64)
-        if by_lines:
-            targets = max(np.split(targets, np.flatnonzero(targets == first) + 1), key=len)[:STEPS]
-        self._inputs, self._targets = np.concatenate([[first], targets[:-1]]), targets
+    def __init__(self, text: Watched | None, clip: float, *, limits_steps: bool = True) -> None:
+        if text is not None:
+            targets = np.array(text.ids[: LOOKED_THROUGH if text.by_lines else STEPS], dtype=np.int64)
+            if text.by_lines:
+                targets = max(np.split(targets, np.flatnonzero(targets == text.first) + 1), key=len)[:STEPS]
+            self._inputs, self._targets = np.concatenate([[text.first], targets[:-1]]), targets
         self._clip, self._limits_steps = clip, limits_steps
         self._log_norm = self._clipped = 0.0
         self._steps = 0
@@ -83,8 +82,10 @@ class Watch:
     def _weight(self) -> float:
         return 1 - KEEP**self._steps
 
-    def memory(self, network: LanguageModelNetwork) -> int | None:
+    def memory(self, network: TaskNetwork) -> int | None:
         """The effective memory of the last layer; `STEPS` where it is no shorter, None where that cannot be said."""
+        if not isinstance(network, LanguageModelNetwork):
+            return None
         with np.errstate(all="ignore"):  # of a network that has left all bounds nothing can be said
             curve = relative_curve(record(network.weights(), self._inputs, self._targets))
         if not np.isfinite(curve).all():

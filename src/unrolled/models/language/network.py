@@ -6,25 +6,26 @@ without torch.
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from unrolled import cells, engines
-from unrolled.engines import LanguageModelWeights, LayerWeights, autograd
-from unrolled.engines.checks import check_tokens, expect
+from unrolled import cells
+from unrolled.cells import Cell
+from unrolled.engines import LanguageModelWeights, LayerWeights
+from unrolled.engines.checks import expect
 from unrolled.errors import UsageError
+from unrolled.models.network import Objective, TaskNetwork
+from unrolled.models.settings import ModelSettings
 from unrolled.nn import Dropout, Recurrent, Regularization, Sampler
-from unrolled.nn.dropout import dropped_rows
+from unrolled.nn.output import target_losses
 from unrolled.nn.penalties import activation_penalty, temporal_activation_penalty
+from unrolled.nn.reading import EMBEDDING_RANGE, read_tokens
 from unrolled.nn.recurrent import HiddenState
 
 LAYER_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-EMBEDDING_RANGE = 0.1
-"""Bound of the embedding's first values (as in Merity et al., arXiv:1708.01009)."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,19 @@ class LanguageModelShape:
                 f"tied weights need equal sizes: embedding is {self.embedding_size}, hidden is {self.hidden_size}"
             )
 
-
-class Objective(NamedTuple):
-    """What a batch asks a network to make small.
-
-    Attributes:
-        losses: of the tokens that count, in nats, (N,).
-        penalty: what regularisation adds to their mean; None where it adds nothing.
-        state: after the batch's last tokens.
-    """
-
-    losses: Tensor
-    penalty: Tensor | None
-    state: HiddenState
+    def describe(self) -> str:
+        """Cell and sizes in words."""
+        sizes = f"{self.layers} x {self.hidden_size} {self.cell}, embedding {self.embedding_size}"
+        return sizes + (", tied" if self.tied else "")
 
 
-class LanguageModelNetwork(nn.Module):
+def shape_of(model: ModelSettings, vocabulary_size: int) -> LanguageModelShape:
+    """The sizes of the network; a choice that is left open is refused."""
+    sizes = (vocabulary_size, model.embedding or 0, model.hidden or 0, model.layers or 0)
+    return LanguageModelShape(model.cell or "", *sizes, bool(model.tied))
+
+
+class LanguageModelNetwork(TaskNetwork):
     """p(next token | all tokens so far), for training.
 
     Args:
@@ -183,26 +181,17 @@ class LanguageModelNetwork(nn.Module):
         self, ids: Tensor, state: HiddenState | None, lengths: Tensor | None, *, is_sampled: bool = False
     ) -> tuple[Tensor, HiddenState]:
         """Tokens to the last layer's outputs as they are; `is_sampled` tells that the output layer uses some rows."""
-        embedding, wanted = self.embedding.weight, self.regularization
         uses_all = self.shape.tied and not is_sampled
-        sparse = self.sparse_gradients and not uses_all and self.shape.vocabulary_size > ids.numel()
-        drops, of_tokens = self.training and wanted.of_inputs > 0, wanted.dropout_embedding or 0.0
-        if drops and not wanted.locked:
-            index, rows = dropped_rows(ids, embedding, of_tokens=of_tokens, sparse=sparse, generator=self._generator)
-            x: Tensor = self.input_dropout(nn.functional.embedding(index, rows))
-            outputs, state = self.recurrent(x, state, lengths=lengths)
-            return outputs, state
-        if drops or (self.training and of_tokens > 0):
-            ids, embedding = dropped_rows(
-                ids,
-                embedding,
-                of_tokens=of_tokens,
-                of_elements=wanted.of_inputs,
-                sparse=sparse,
-                generator=self._generator,
-            )
-            sparse = False
-        return self.recurrent.forward_tokens(ids, embedding, state, lengths=lengths, sparse_gradient=sparse)
+        return read_tokens(
+            self.recurrent,
+            self.embedding.weight,
+            ids,
+            state,
+            lengths,
+            dropout=self.input_dropout,
+            regularization=self.regularization,
+            sparse=self.sparse_gradients and not uses_all and self.shape.vocabulary_size > ids.numel(),
+        )
 
     @property
     def _generator(self) -> torch.Generator | None:
@@ -228,27 +217,24 @@ class LanguageModelNetwork(nn.Module):
             times = torch.arange(len(targets), device=targets.device)
             counts = (times[:, None] < lengths.to(targets.device)[None, :]).flatten()
             rows, wanted = rows[counts], wanted[counts]
-        engine = engines.choose(self.engine, self.recurrent.cell, rows)
-        weight: Tensor = self.output.weight
-        bias: Tensor = self.output.bias
-        check_tokens("targets", wanted, tuple(wanted.shape), self.shape.vocabulary_size)
-        if sampler is not None and sampler.saves(targets.numel()):
-            sample = sampler.draw(wanted, self._generator)
-            weight = nn.functional.embedding(sample.tokens, weight, sparse=self.sparse_gradients)
-            wanted = sample.targets
-            bias = bias.index_select(0, sample.tokens) - sample.log_chances.to(bias.dtype)
-        return autograd.linear_cross_entropy(engine, rows, weight, bias, wanted)
+        return target_losses(
+            self.engine_in_use(),
+            rows,
+            self.output.weight,
+            self.output.bias,
+            wanted,
+            sampler=sampler if sampler is not None and sampler.saves(targets.numel()) else None,
+            generator=self._generator,
+            sparse=self.sparse_gradients,
+        )
 
-    def parameter_count(self) -> int:
-        """Number of weights that are learnt; tied ones count once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+    @property
+    def cell(self) -> Cell:
+        """The cell of the recurrent layers."""
+        return self.recurrent.cell
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """The weights as stored in a model directory: a copy of each, tied ones once."""
-        arrays = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
-        if self.shape.tied:
-            del arrays["output.weight"]
-        return arrays
+    def _shared(self) -> dict[str, str]:
+        return {"output.weight": "embedding.weight"} if self.shape.tied else {}
 
     def weights(self, dtype: npt.DTypeLike = np.float32) -> LanguageModelWeights:
         """The weights as engines take them, copied into NumPy arrays of a dtype."""
@@ -260,10 +246,3 @@ class LanguageModelNetwork(nn.Module):
         embedding = tensors["embedding.weight"]
         output = tensors.get("output.weight", embedding), tensors["output.bias"]
         return LanguageModelWeights(self.recurrent.cell, embedding, layers, *output)
-
-    def load_tensors(self, tensors: dict[str, npt.NDArray[Any]]) -> None:
-        """Take over weights in the form that `tensors` gives them."""
-        state = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
-        if self.shape.tied:
-            state["output.weight"] = state["embedding.weight"]
-        self.load_state_dict(state)

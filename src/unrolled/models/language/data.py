@@ -1,5 +1,6 @@
 """From a corpus to what training reads: tokens of each part, readers, baselines and the report."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import metrics
+from unrolled.errors import ModelDirectoryError
+from unrolled.models.task import Data, ReadingOptions, Report, SavedData, nobody
+from unrolled.models.task import Watched as WatchedText
 from unrolled.text.batches import Ids, SentenceReader, StreamReader
 from unrolled.text.corpus import KEPT, read_corpus
 from unrolled.text.encoding import Encoded, encode
 from unrolled.text.report import DataReport, data_report
-from unrolled.text.settings import TextSettings
-from unrolled.text.split import Part, split_text
+from unrolled.text.settings import DEFAULT_UNIT, TextSettings
+from unrolled.text.split import Part, find_part, split_text
 from unrolled.text.token_cache import kept_tokenizer, kept_tokens
 from unrolled.text.tokenizer import Tokenizer, train_tokenizer
-from unrolled.training.settings import TrainingSettings
 
 TextReader = StreamReader | SentenceReader
-Report = Callable[[str, float], None]
-"""Is told what is done and which share of it; what it raises ends the work."""
 VALIDATION_STREAMS = 64
 """Most streams into which the validation text is cut, so that it is read quickly."""
 VALIDATION_TOKENS = 200_000
@@ -31,12 +32,8 @@ SHORTEST_STREAM = 500
 """Fewest tokens of such a stream: a stream starts without memory, which costs a little at its start."""
 
 
-def nobody(what: str, share: float) -> None:
-    """A report that nobody reads."""
-
-
 @dataclass(frozen=True)
-class TrainingData:
+class TrainingData(Data):
     """A text, ready to be trained on.
 
     Attributes:
@@ -61,6 +58,16 @@ class TrainingData:
     uniform: float
     unigram: float
 
+    @property
+    def size(self) -> int:
+        """Tokens of the training part."""
+        return len(self.ids["train"])
+
+    @property
+    def sources(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Of the training part."""
+        return self.parts["train"].sources
+
     def fingerprint(self) -> str:
         """The same for the same text, cut into the same parts and tokens."""
         parts = [f"{part.name} {part.sha256} {part.start} {part.end}" for part in self.parts.values()]
@@ -84,7 +91,7 @@ class TrainingData:
             )
         return tuple(notes)
 
-    def training_reader(self, options: TrainingSettings) -> TextReader:
+    def training_reader(self, options: ReadingOptions) -> TextReader:
         """What a pass of training reads.
 
         Args:
@@ -103,7 +110,7 @@ class TrainingData:
             seed=options.seed,
         )
 
-    def validation_reader(self, options: TrainingSettings) -> TextReader:
+    def validation_reader(self, options: ReadingOptions) -> TextReader:
         """What a validation reads: side by side, so that it is quick."""
         shown, end = self._shown(), self.tokenizer.end_of_line_id
         streams = max(1, min(VALIDATION_STREAMS, len(shown) // SHORTEST_STREAM))
@@ -114,9 +121,34 @@ class TrainingData:
     def _shown(self) -> Ids:
         return _first_lines(self.ids["validation"], self.tokenizer.end_of_line_id)
 
-    def validation_bits_per_character(self, loss: float) -> float:
-        """Bits per character of the validation text at a loss in nats per token."""
-        return metrics.bits_per_character(loss * self.validation_tokens, self.validation_characters)
+    def figures(self, loss: float, accuracy: float | None) -> dict[str, float | None]:
+        """Perplexity, where it is a number, and bits per character of the validation text."""
+        perplexity = metrics.perplexity(loss)
+        return {
+            "perplexity": perplexity if math.isfinite(perplexity) else None,
+            "bits_per_character": metrics.bits_per_character(loss * self.validation_tokens, self.validation_characters),
+        }
+
+    def describe(self, loss: float, accuracy: float | None) -> str:
+        """Nats, perplexity beside those of the baselines, bits per character."""
+        uniform, unigram = metrics.perplexity(self.uniform), metrics.perplexity(self.unigram)
+        return (
+            f"{loss:.4f} nats/token, perplexity {metrics.perplexity(loss):,.2f} "
+            f"(uniform {uniform:,.0f}, unigram {unigram:,.1f}), "
+            f"{self.figures(loss, accuracy)['bits_per_character']:.3f} bits/character"
+        )
+
+    def watched(self) -> WatchedText:
+        """The validation text."""
+        return WatchedText(self.ids["validation"], self.tokenizer.end_of_line_id, self.read == "sentences")
+
+    def record(self) -> dict[str, Any]:
+        """Parts, so that they can be found again, and the report."""
+        return {"parts": {name: part.as_dict() for name, part in self.parts.items()}, "report": self.report.as_dict()}
+
+    def tokenizers(self) -> dict[str, str]:
+        """The one."""
+        return {"tokenizer_json": self.tokenizer.to_json()}
 
 
 def prepare(sources: Sequence[str | Path], settings: TextSettings, report: Report = nobody) -> TrainingData:
@@ -167,6 +199,29 @@ def with_tokenizer(
     )
 
 
+def prepare_again(
+    saved: SavedData, sources: Sequence[str | Path], settings: TextSettings, report: Report = nobody
+) -> TrainingData:
+    """The same parts of the same text, from the given sources or, where none are given, the recorded ones.
+
+    Raises:
+        CorpusError: the text is not the one that the run began with.
+        ModelDirectoryError: the record is damaged.
+    """
+    try:
+        records = dict(saved.record["parts"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelDirectoryError(f"config.json: has no record of the text's parts ({error!r}): train anew") from error
+    parts = {}
+    for name, record in records.items():
+        is_other = name != "train" and settings.validation is not None
+        given = None if is_other else [str(source) for source in sources] or None
+        reading = partial(report, f"reading {name}")
+        parts[name] = find_part(record, given, encoding=settings.encoding, errors=settings.errors, report=reading)
+    tokenizer = Tokenizer.from_json(saved.files.tokenizer_json, settings.unit or DEFAULT_UNIT)
+    return with_tokenizer(parts, tokenizer, settings, report)
+
+
 def is_long(part: Part) -> bool:
     """Whether the part's tokens are kept in a file, so that memory does not grow with the text."""
     return part.end - part.start > KEPT
@@ -193,8 +248,3 @@ def _first_lines(ids: Ids, end_of_line_id: int) -> Ids:
         return ids
     ends = np.flatnonzero(ids[:VALIDATION_TOKENS] == end_of_line_id)
     return ids[: ends[-1] + 1] if len(ends) else ids[:VALIDATION_TOKENS]
-
-
-def parts_record(parts: dict[str, Part]) -> dict[str, Any]:
-    """What a model directory remembers of the parts, so that they can be found again."""
-    return {name: part.as_dict() for name, part in parts.items()}

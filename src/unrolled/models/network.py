@@ -1,0 +1,117 @@
+"""What the networks of all tasks have in common."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from unrolled import engines
+from unrolled.cells import Cell
+from unrolled.errors import ModelDirectoryError
+from unrolled.nn.recurrent import HiddenState
+
+
+class Shape(Protocol):
+    """Sizes of a network, a dataclass; what config.json says under "model"."""
+
+    def describe(self) -> str:
+        """Cell and sizes in words."""
+
+
+class Objective(NamedTuple):
+    """What a batch asks a network to make small.
+
+    Attributes:
+        losses: of the targets that count, in nats, (N,).
+        penalty: what regularisation adds to their mean; None where it adds nothing.
+        state: after the batch's last tokens; None where nothing is carried to the next batch.
+        correct: whether each target would have been the answer, (N,); None where nobody asks.
+    """
+
+    losses: Tensor
+    penalty: Tensor | None = None
+    state: HiddenState | None = None
+    correct: Tensor | None = None
+
+
+class TaskNetwork(nn.Module):
+    """A trainable network of a task; subclasses have `shape` and `objective`.
+
+    Attributes:
+        shape: the sizes.
+        engine: name of the engine, or "auto".
+    """
+
+    shape: Any
+    engine: str
+
+    def objective(self, *arguments: Any, **arrays: Any) -> Objective:
+        """Read a batch and say what is to be made small.
+
+        Args:
+            arguments: none; subclasses may name some.
+            arrays: of the batch, by the names that `Batch.arrays` gives them; and `state` to start from.
+        """
+        raise NotImplementedError
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that the network is made of."""
+        raise NotImplementedError
+
+    def engine_in_use(self) -> engines.Engine:
+        """What runs the cell on these weights.
+
+        Raises:
+            EngineError: it cannot.
+        """
+        return engines.choose(self.engine, self.cell, next(self.parameters()))
+
+    def parameter_count(self) -> int:
+        """Number of weights that are learnt; tied ones count once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """The weights as stored in a model directory: a copy of each, tied ones once."""
+        shared = self._shared()
+        return {
+            name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items() if name not in shared
+        }
+
+    def load_tensors(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take over weights in the form that `tensors` gives them."""
+        state = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
+        self.load_state_dict(state | {name: state[other] for name, other in self._shared().items()})
+
+    def _shared(self) -> dict[str, str]:
+        """Names of weights that are another's, and of that other."""
+        return {}
+
+
+def refuse_other_shapes(
+    network: TaskNetwork, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Hold tensors against a network of the shape that config.json declares; it may live on torch's "meta" device.
+
+    Raises:
+        ModelDirectoryError: a tensor is missing, superfluous or of another shape.
+    """
+    if asdict(network.shape) != config.get("model"):
+        raise ModelDirectoryError('config.json: "model" does not have the sizes of its task: train again')
+    shared = network._shared()
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items() if name not in shared}
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise ModelDirectoryError(f'model.safetensors: has no "{name}", which config.json calls for: train again')
+        found = tensors[name].shape
+        if found != shape:
+            raise ModelDirectoryError(
+                f'model.safetensors: "{name}" has shape {found}, config.json calls for {shape}: train again'
+            )
+    for name in tensors:
+        if name not in expected:
+            raise ModelDirectoryError(f'model.safetensors: "{name}" is not part of the model in config.json')

@@ -1,0 +1,128 @@
+"""Tokens through an embedding into a recurrent stack, with what is dropped on the way while training."""
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.nn.dropout import Dropout, dropped_rows
+from unrolled.nn.recurrent import HiddenState, Recurrent
+from unrolled.nn.regularization import Regularization
+
+EMBEDDING_RANGE = 0.1
+"""Bound of an embedding's first values (as in Merity et al., arXiv:1708.01009)."""
+
+
+def read_tokens(
+    recurrent: Recurrent,
+    embedding: Tensor,
+    ids: Tensor,
+    state: HiddenState | None,
+    lengths: Tensor | None,
+    *,
+    dropout: Dropout,
+    regularization: Regularization,
+    sparse: bool = False,
+) -> tuple[Tensor, HiddenState]:
+    """Outputs (T, B, D*H) of a stack that reads embedding[ids], and its last state.
+
+    Where nothing is dropped from the inputs, products are made for each different token once.
+
+    Args:
+        recurrent: the stack; whether it is training decides whether anything is dropped.
+        embedding: (V, E).
+        ids: (T, B).
+        state: to start from; zero if None.
+        lengths: (B,), or None where all sequences are T long.
+        dropout: of inputs.
+        regularization: says how much is dropped of inputs and of the vocabulary, and whether at all steps the same.
+        sparse: whether the gradient of the embedding is a sparse tensor of the rows that occur.
+    """
+    wanted = regularization
+    drops, of_tokens = recurrent.training and wanted.of_inputs > 0, wanted.dropout_embedding or 0.0
+    generator = dropout.generator
+    if drops and not wanted.locked:
+        index, rows = dropped_rows(ids, embedding, of_tokens=of_tokens, sparse=sparse, generator=generator)
+        x: Tensor = dropout(nn.functional.embedding(index, rows))
+        outputs, state = recurrent(x, state, lengths=lengths)
+        return outputs, state
+    if drops or (recurrent.training and of_tokens > 0):
+        ids, embedding = dropped_rows(
+            ids,
+            embedding,
+            of_tokens=of_tokens,
+            of_elements=wanted.of_inputs,
+            sparse=sparse,
+            generator=generator,
+        )
+        sparse = False
+    return recurrent.forward_tokens(ids, embedding, state, lengths=lengths, sparse_gradient=sparse)
+
+
+class TokenEncoder(nn.Module):
+    """Embedding and recurrent stack: token ids to one vector for each place.
+
+    Args:
+        cell: name of a registered cell.
+        vocabulary_size: V.
+        embedding_size: E.
+        hidden_size: H, of each direction.
+        layers: L.
+        bidirectional: whether D = 2.
+        regularization: what is dropped while training.
+        initialization, initial_range, forget_bias: how weights begin, see `Recurrent`.
+        engine: name of the engine, or "auto".
+        generator: source of the initial weights and of the dropout's randomness; torch's own if None.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        vocabulary_size: int,
+        embedding_size: int,
+        hidden_size: int,
+        layers: int,
+        *,
+        bidirectional: bool = True,
+        regularization: Regularization,
+        initialization: str = "uniform",
+        initial_range: float | None = None,
+        forget_bias: float = 1.0,
+        engine: str = "auto",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.regularization = regularization
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.recurrent = Recurrent(
+            cell,
+            embedding_size,
+            hidden_size,
+            layers,
+            dropout=regularization.between_layers,
+            locked=regularization.locked,
+            weight_drop=regularization.weight_drop or 0.0,
+            signal_norm=regularization.signal_norm or 0.0,
+            bidirectional=bidirectional,
+            initialization=initialization,
+            forget_bias=forget_bias,
+            engine=engine,
+            generator=generator,
+        )
+        self.input_dropout = Dropout(regularization.of_inputs, locked=regularization.locked, generator=generator)
+        self.recurrent.reset_parameters(generator, bound=initial_range)
+        bound = initial_range or EMBEDDING_RANGE
+        with torch.no_grad():
+            self.embedding.weight.uniform_(-bound, bound, generator=generator)
+
+    def forward(
+        self, ids: Tensor, lengths: Tensor | None = None, state: HiddenState | None = None
+    ) -> tuple[Tensor, HiddenState]:
+        """Read ids (T, B): outputs (T, B, D*H), zero past a sequence's end, and the last state."""
+        return read_tokens(
+            self.recurrent,
+            self.embedding.weight,
+            ids,
+            state,
+            lengths,
+            dropout=self.input_dropout,
+            regularization=self.regularization,
+        )
