@@ -203,6 +203,7 @@ def test_large_scores_do_not_overflow(kind: str) -> None:
     context, weights = attend(module, query, memory, LENGTHS)
     assert_close(weights.sum(-1), torch.ones(T, B))
     assert weights[:, 0].amax(-1).min() > 0.999
+    assert all((weights[:, b, length:] == 0).all() for b, length in enumerate(LENGTHS))
     (gradient,) = torch.autograd.grad(context.sum(), query)
     assert gradient.isfinite().all()
 

@@ -200,6 +200,23 @@ def test_it_is_the_loops_that_never_stop_early(seed: int) -> None:
         assert as_found(got) == by_loops(decoder.of(sentence), max_tokens=limit, **options)
 
 
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_among_equal_ones_far_apart_the_lowest_tokens_win(width: int) -> None:
+    """A few equally probable tokens among many, in rows of their own for each of 50 sentences."""
+    draw = np.random.default_rng(width)
+    likely = [sorted(draw.choice(np.arange(3, 2000), 9, replace=False).tolist()) for _ in range(50)]
+
+    def step(tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.full((50, 2000), -9.0)
+        for row, chosen in zip(rows, likely, strict=True):
+            row[chosen] = -1.0
+        return rows, state
+
+    options: dict[str, Any] = {"width": width, "best": width, "max_tokens": [1] * 50}
+    found = beam_search(step, lambda state, _: state, torch.zeros(50), batch=50, start=START, end=END, **options)
+    assert [[each.tokens[0] for each in hypotheses] for hypotheses in found] == [each[:width] for each in likely]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_a_sentence_in_a_batch_is_the_sentence_alone(seed: int) -> None:
     decoder, options, limits = settings(seed)

@@ -135,8 +135,12 @@ def test_what_has_no_letters_is_not_misspelt() -> None:
 
 
 def test_two_equal_words_do_not_change_places() -> None:
-    for seed in range(300):
-        assert noisy("12 12 12", 1, random.Random(seed)) != "12 12 12"  # with one more or one less each, never three
+    """Missing and doubled words change the blanks; nothing else may happen to them."""
+    assert "12  12" not in {noisy("12  12", 1, random.Random(seed)) for seed in range(300)}
+
+
+def test_a_word_of_one_letter_stays_a_word() -> None:
+    assert all(noisy("x", 1, random.Random(seed)).split() for seed in range(300))
 
 
 def test_what_is_missing_at_the_beginning_leaves_the_indentation() -> None:

@@ -17,10 +17,11 @@ from unrolled.version import VERSION
 
 VERBS = {
     "demo": "Train on a text that comes with Python, then evaluate, score and generate.",
-    "train": "Train a language model on a text.",
-    "evaluate": "Say how well a model predicts a text.",
+    "train": "Train a language model on a text, or another task's model on its data.",
+    "evaluate": "Say how good a model is on a text or other data.",
     "score": "Give the log-probability of each line of a text.",
     "generate": "Write new text.",
+    "predict": "Answer lines: labels, missing words, translations, corrections.",
     "lab": "See what backpropagation through time does in a network, on your own text.",
     "info": "Say what is in a model directory, or what this installation has.",
 }

@@ -1,6 +1,6 @@
-"""Say how well a model predicts a text.
+"""Say how well a model predicts a text, or how good it is on the data of its task.
 
-Without CORPUS the text the model was trained with is found again; --part names which part of it (validation if none).
+Without DATA those the model was trained with are found again; --part names which part of them (validation if none).
 
 Example: unrolled evaluate novel --part test
 """
@@ -10,18 +10,20 @@ from typing import Annotated
 
 import typer
 
+from unrolled import model_directory, models
 from unrolled.cli.console import ProgressBar, print_json, say
 from unrolled.cli.options import EngineName
+from unrolled.errors import UsageError
 
 
 def verb(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory.", show_default=False)],
-    corpus: Annotated[list[str] | None, typer.Argument(help="Text to predict.", show_default=False)] = None,
+    data: Annotated[list[str] | None, typer.Argument(help="Text or data.", show_default=False)] = None,
     part: Annotated[
         str | None,
-        typer.Option(metavar="train|validation|test", help="Part of the corpus as split for training."),
+        typer.Option(metavar="train|validation|test", help="Part of the data as split for training."),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of CORPUS.")] = "utf-8",
+    encoding: Annotated[str, typer.Option(help="Encoding of DATA.")] = "utf-8",
     errors: Annotated[
         str, typer.Option(metavar="strict|replace", help="What to do with bytes that are not in the encoding.")
     ] = "strict",
@@ -29,11 +31,24 @@ def verb(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Parse, evaluate, print."""
+    task = str(model_directory.load_config(directory).get("task"))
+    if task in models.TASKS and task != "language":
+        if (encoding, errors) != ("utf-8", "strict"):
+            raise UsageError(
+                f"--encoding and --errors are as in training for a model of the task {task}: leave them out"
+            )
+        result = models.get(task).load(directory, engine=engine).evaluate(data or (), part)
+        if as_json:
+            print_json(result.as_dict())
+            return
+        say(f"data                {result.name}")
+        print("\n".join(result.lines()))
+        return
     from unrolled.inference import LanguageModel
     from unrolled.inference.evaluation_text import find_text
 
     model = LanguageModel.load(directory, engine=engine, dtype="float32")  # a mean needs no more
-    text, name = find_text(model.config, corpus, part, encoding=encoding, errors=errors)
+    text, name = find_text(model.config, data, part, encoding=encoding, errors=errors)
     with ProgressBar("evaluating") as bar:
         result = model.evaluate(text, progress=lambda done, of: bar.update(done / of, f"{done:,} of {of:,} tokens"))
     if as_json:

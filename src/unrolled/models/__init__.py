@@ -19,6 +19,8 @@ __all__ = ["TASKS", "LanguageModelNetwork", "LanguageModelShape", "get"]
 
 TASKS = {
     "language": "unrolled.models.language",
+    "classify": "unrolled.models.classify",
+    "tag": "unrolled.models.tag",
 }
 """Tasks by name, each with the module whose TASK it is."""
 

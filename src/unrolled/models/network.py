@@ -1,7 +1,7 @@
 """What the networks of all tasks have in common."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from unrolled import engines
 from unrolled.cells import Cell
-from unrolled.errors import ModelDirectoryError
+from unrolled.errors import ModelDirectoryError, UsageError
+from unrolled.model_directory import ModelFiles
 from unrolled.nn.recurrent import HiddenState
 
 
@@ -115,3 +116,48 @@ def refuse_other_shapes(
     for name in tensors:
         if name not in expected:
             raise ModelDirectoryError(f'model.safetensors: "{name}" is not part of the model in config.json')
+
+
+def check_files(files: ModelFiles, shape: type[Any], network: type[Any]) -> None:
+    """Hold the tensors of a model directory against its sizes, on torch's "meta" device, where nothing takes memory.
+
+    Args:
+        files: of the model directory.
+        shape: the dataclass of the sizes.
+        network: made of it.
+
+    Raises:
+        ModelDirectoryError: they do not fit.
+    """
+    try:
+        sizes = shape(**files.config["model"])
+    except (KeyError, TypeError, UsageError) as error:
+        raise ModelDirectoryError(f'config.json: "model" does not have the sizes of its task ({error!r})') from error
+    try:
+        with torch.device("meta"):
+            empty = network(sizes)
+    except (RuntimeError, OverflowError, UsageError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelDirectoryError(f'config.json: no model has the sizes under "model" ({reason})') from error
+    refuse_other_shapes(empty, files.config, files.tensors)
+
+
+def load_network(network: TaskNetwork, files: ModelFiles) -> None:
+    """Put the weights of a model directory into a network of its shape, ready for use."""
+    network.load_tensors(files.tensors)
+    network.eval()
+
+
+def check_sizes(shape: Any, may_be_zero: Collection[str] = ()) -> None:
+    """Refuse a shape with a size that is not a whole number of at least 1.
+
+    Raises:
+        UsageError: names the size.
+    """
+    for each in fields(shape):
+        value = getattr(shape, each.name)
+        least = 0 if each.name in may_be_zero else 1
+        if each.type is int and (type(value) is not int or value < least):
+            raise UsageError(f"{each.name} is {value!r}: give a whole number of at least {least}")
+        if each.type in {str, bool} and type(value) is not each.type:
+            raise UsageError(f"{each.name} is {value!r}: expected {each.type.__name__}")

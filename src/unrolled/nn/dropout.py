@@ -108,3 +108,20 @@ def dropped_rows(
         masks = keep_mask((batch, embedding.shape[1]), of_elements, embedding, generator)
         rows = rows * masks[occurring // vocabulary]
     return index, rows
+
+
+def read_as_unknown(
+    ids: Tensor, share: float, unknown_id: int | None, generator: torch.Generator | None = None
+) -> Tensor:
+    """Token ids of any shape, some of them replaced by the unknown token, so that a network learns what to make of it.
+
+    Args:
+        ids: of tokens.
+        share: probability of being replaced.
+        unknown_id: id of the unknown token; None where there is none: the ids stay as they are.
+        generator: source of the randomness; torch's own if None.
+    """
+    if unknown_id is None or share == 0:
+        return ids
+    drawn = torch.rand(ids.shape, generator=generator, device=ids.device)
+    return torch.where(drawn < share, torch.full_like(ids, unknown_id), ids)

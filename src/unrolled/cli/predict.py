@@ -1,0 +1,49 @@
+r"""Answer each line: a label, labels of words, words for gaps, a translation, a correction.
+
+What DIR was trained for decides what a line is and what comes of it (see --task of unrolled train). In a pipe each line
+is answered as soon as no other is waiting. Options that mean nothing to the model are refused.
+
+Example: echo 'the keys to the cabinet ___ on the table .' | unrolled predict agreement -
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unrolled import model_directory, models
+from unrolled.cli.console import ProgressBar, print_json, say
+from unrolled.cli.lines import read_chunks
+from unrolled.cli.options import EngineName, with_settings
+from unrolled.errors import UsageError
+from unrolled.models.predictor import LINES_AT_ONCE, PredictionSettings
+
+
+@with_settings
+def verb(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Lines to answer.", show_default=False)] = "-",
+    engine: EngineName = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    *,
+    prediction: PredictionSettings,
+) -> None:
+    """Parse, predict, print."""
+    task = str(model_directory.load_config(directory).get("task"))
+    if task == "language":
+        raise UsageError(f"{directory}: is a language model: see unrolled generate and unrolled score")
+    predictor = models.get(task).load(directory, engine=engine)
+    number = 0
+    with ProgressBar("predicting") as bar:
+        for _, answers in predictor.answer_chunks(read_chunks(file, LINES_AT_ONCE), prediction):
+            for answer in answers:
+                if as_json:
+                    print_json(answer.as_dict())
+                else:
+                    print("\n".join(answer.lines()))
+            number += len(answers)
+            bar.update(None, f"{number:,} lines")
+            sys.stdout.flush()
+    if number == 0:
+        say("there are no lines: nothing to predict")

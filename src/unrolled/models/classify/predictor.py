@@ -1,0 +1,234 @@
+"""`Classifier`: a trained classifier for use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unrolled import metrics, model_directory
+from unrolled.models.classify import TASK
+from unrolled.models.classify.data import numbers_of
+from unrolled.models.classify.network import ClassifierNetwork, ClassifierShape
+from unrolled.models.network import check_files, load_network
+from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line
+from unrolled.models.rows import encode_texts, saved_labels, saved_tokenizer
+from unrolled.models.task import check_task
+from unrolled.text.examples import Ids, Sequences
+from unrolled.text.tokenizer import Tokenizer
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a text was taken for.
+
+    Attributes:
+        text: the line.
+        label: the most probable one.
+        probability: its probability.
+        probabilities: of the most probable labels, in their order.
+        moved: each word with what it adds to log p(label), in nats, if asked for.
+    """
+
+    text: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    moved: tuple[tuple[str, float], ...] = ()
+
+    def lines(self) -> list[str]:
+        """Label, probability, text; and below it words by what they moved, the strongest first."""
+        ranked = sorted(self.moved, key=lambda pair: -abs(pair[1]))
+        return [
+            f"{self.label}\t{self.probability:.4f}\t{self.text}",
+            *(f"\t{nats:+.4f}\t{word}" for word, nats in ranked),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a JSON object; without "moved" where nobody asked."""
+        record = {
+            "text": self.text,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": self.probabilities,
+        }
+        return record | ({"moved": [list(pair) for pair in self.moved]} if self.moved else {})
+
+
+@dataclass(frozen=True)
+class ClassifierResult:
+    """How good a classifier is.
+
+    Attributes:
+        name: of the data.
+        examples: how many there are.
+        nats_per_label: mean negative log-probability of the right label.
+        accuracy: share of the texts whose label was found.
+        macro_f1: mean of the labels' F1.
+        labels: rows and columns of the confusion matrix.
+        confusion: how often each label (row) was taken for each (column).
+        f1: of each label.
+    """
+
+    name: str
+    examples: int
+    nats_per_label: float
+    accuracy: float
+    macro_f1: float
+    labels: tuple[str, ...]
+    confusion: list[list[int]]
+    f1: dict[str, float]
+
+    def lines(self) -> list[str]:
+        """Figures, and the confusion matrix."""
+        width = max(8, *(len(label) for label in self.labels)) + 2
+        rows = [
+            f"examples            {self.examples:,}",
+            f"nats per label      {self.nats_per_label:.4f}",
+            f"accuracy            {self.accuracy:.2%}",
+            f"macro F1            {self.macro_f1:.4f}",
+            "",
+            f"{'expected':<{width}}" + "".join(f"{label:>{width}}" for label in (*self.labels, "F1")),
+        ]
+        for label, counts in zip(self.labels, self.confusion, strict=True):
+            f1 = f"{self.f1[label]:.4f}" if label in self.f1 else "-"
+            rows.append(f"{label:<{width}}" + "".join(f"{count:>{width},}" for count in counts) + f"{f1:>{width}}")
+        return rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a JSON object."""
+        names = ("examples", "nats_per_label", "accuracy", "macro_f1", "f1", "confusion")
+        return {"data": self.name, "labels": list(self.labels)} | {name: getattr(self, name) for name in names}
+
+
+class Classifier(Predictor):
+    """A classifier read from a model directory.
+
+    Attributes:
+        config: contents of config.json.
+        labels: that there are.
+        tokenizer: text to token ids.
+    """
+
+    knows: ClassVar[frozenset[str]] = frozenset({"top", "explain"})
+
+    def __init__(
+        self, config: Mapping[str, Any], labels: Sequence[str], tokenizer: Tokenizer, network: ClassifierNetwork
+    ) -> None:
+        self.config, self.labels, self.tokenizer, self._network = config, tuple(labels), tokenizer, network
+        self._most = TASK.settings_of(config)[1][0].most_tokens
+
+    @classmethod
+    def load(cls, directory: str | Path, *, engine: str = "auto") -> "Classifier":
+        """Read and verify a model directory.
+
+        Raises:
+            ModelDirectoryError: it is missing, damaged, or another task's.
+        """
+        files = model_directory.load(directory)
+        check_task(files.config, TASK.name, directory)
+        check_files(files, ClassifierShape, ClassifierNetwork)
+        network = ClassifierNetwork(ClassifierShape(**files.config["model"]), engine=engine)
+        tokenizer = saved_tokenizer(
+            TASK.settings_of(files.config)[0], files.tokenizer_json, size=network.shape.vocabulary_size
+        )
+        load_network(network, files)
+        return cls(files.config, saved_labels(files.config, network.shape.labels), tokenizer, network)
+
+    def classify(
+        self, texts: Sequence[str], *, top: int = 5, explain: bool = False, batch: int = 32, first: int = 1
+    ) -> list[Classification]:
+        """The label of each text; answers do not depend on what stands beside.
+
+        Args:
+            texts: to classify.
+            top: how many labels to give probabilities of.
+            explain: whether to say what each word moved: log p(label) of the text less that of the text with the word
+                read as unknown (left out where the tokenizer knows all), in nats; "leave one out" (Li et al.,
+                arXiv:1612.08220).
+            batch: texts side by side.
+            first: number of the first text, for messages.
+
+        Raises:
+            CorpusError: a text is empty, or too long.
+        """
+        ids = self._encode(texts, first)
+        logs = self._log_probabilities(ids, batch)
+        answers = []
+        for text, row, tokens in zip(texts, logs, ids, strict=True):
+            order = np.argsort(-row, kind="stable")[:top]
+            moved = self._moved(tokens, int(order[0]), float(row[order[0]]), batch) if explain else ()
+            shown = {self.labels[n]: float(np.exp(row[n])) for n in order}
+            answers.append(Classification(text, self.labels[order[0]], shown[self.labels[order[0]]], shown, moved))
+        return answers
+
+    def answers(
+        self, lines: Sequence[str], settings: PredictionSettings, *, first: int = 1
+    ) -> Sequence[Classification]:
+        """`classify`."""
+        return self.classify(lines, top=settings.top, explain=settings.explain, batch=settings.batch, first=first)
+
+    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> ClassifierResult:
+        """Accuracy, F1 and confusion on a table.
+
+        Raises:
+            CorpusError: it cannot be read, or has a label that training had not.
+        """
+        rows, name = TASK.rows_of(self.config, sources, part)
+        expected = numbers_of(rows, self.labels)
+        ids = encode_texts(self.tokenizer, [row.text for row in rows])
+        for row, tokens in zip(rows, ids, strict=True):
+            refuse_bad_line(row.text, row.line, len(tokens), self._most)
+        logs = self._log_probabilities(ids, BATCH)
+        names = [self.labels[n] for n in expected]
+        found = [self.labels[n] for n in logs.argmax(axis=1)]
+        return ClassifierResult(
+            name,
+            len(rows),
+            float(-logs[np.arange(len(rows)), expected].mean()),
+            metrics.accuracy(names, found),
+            metrics.macro_f1(names, found),
+            self.labels,
+            metrics.confusion(names, found, self.labels),
+            metrics.f1_by_label(names, found),
+        )
+
+    def _encode(self, texts: Sequence[str], first: int) -> list[Ids]:
+        ids = encode_texts(self.tokenizer, texts)
+        for number, (text, tokens) in enumerate(zip(texts, ids, strict=True), first):
+            refuse_bad_line(text, number, len(tokens), self._most)
+        return ids
+
+    @torch.no_grad()
+    def _log_probabilities(self, ids: Sequence[Ids], batch: int) -> npt.NDArray[np.float64]:
+        """(N, C), in the order of the texts, whatever the batches."""
+        sequences = Sequences(ids)
+        order = np.argsort(sequences.lengths, kind="stable")
+        logs = np.empty((len(ids), len(self.labels)))
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            lengths = torch.from_numpy(sequences.lengths[rows])
+            logs[rows] = self._network.log_probabilities(torch.from_numpy(sequences.padded(rows)), lengths).numpy()
+        return logs
+
+    def _moved(self, tokens: Ids, label: int, whole: float, batch: int) -> tuple[tuple[str, float], ...]:
+        """What each token but the end moves."""
+        unknown, places = self.tokenizer.unknown_id, range(len(tokens) - 1)
+        without = []
+        for place in places:
+            if unknown is None:
+                without.append(np.delete(tokens, place))
+            else:
+                changed = np.array(tokens)
+                changed[place] = unknown
+                without.append(changed)
+        if not without:
+            return ()
+        logs = self._log_probabilities(without, batch)[:, label]
+        words = [self.tokenizer.decode([int(tokens[place])]).strip() or " " for place in places]
+        return tuple((word, whole - float(log)) for word, log in zip(words, logs, strict=True))

@@ -1,0 +1,148 @@
+"""What a trained model of a task is asked, and how it answers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from unrolled.errors import CorpusError, UsageError
+from unrolled.settings import option
+
+LINES_AT_ONCE = 256
+"""Lines that are read together, so that any number of them can stream through."""
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How to predict; which of these a task knows, its predictor says."""
+
+    top: int = option(5, "How many candidates or labels to show, the most probable first")
+    candidates: str | None = option(None, "Candidates for a gap to rank, separated by commas")
+    explain: bool = option(False, "Show how much each word moved the decision")
+    beam: int = option(5, "Hypotheses kept side by side in beam search; 1 is greedy")
+    best: int = option(1, "How many translations of each line to show, with scores; at most --beam")
+    length_penalty: float = option(1.0, "Exponent of the length by which scores are divided; 0 favours short ones")
+    most_output: int = option(200, "Longest output in tokens")
+    alignment: str | None = option(
+        None, "Draw what each output token looked at: into this folder as PNG, on the screen for -"
+    )
+    batch: int = option(32, "Lines side by side; answers do not depend on it")
+
+    def __post_init__(self) -> None:
+        for name in ("top", "beam", "best", "most_output", "batch"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}: give a whole number of at least 1")
+        if self.best > self.beam:
+            raise UsageError(f"best is {self.best} and beam is {self.beam}: a beam finds no more than its width")
+        if not 0 <= self.length_penalty < float("inf"):
+            raise UsageError(f"length_penalty is {self.length_penalty}: give a number of at least 0")
+
+
+class Answer(Protocol):
+    """What a model says to a line."""
+
+    def lines(self) -> list[str]:
+        """For a person or a pipe."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+
+class Result(Protocol):
+    """What an evaluation came to, and on which data."""
+
+    @property
+    def name(self) -> str:
+        """Of the data."""
+
+    def lines(self) -> list[str]:
+        """For a person, one string a line."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+
+class Predictor(ABC):
+    """A trained model of a task.
+
+    Attributes:
+        config: contents of config.json.
+        knows: names of the `PredictionSettings` that make a difference to it; `batch` always does.
+    """
+
+    knows: ClassVar[frozenset[str]] = frozenset()
+    config: Mapping[str, Any]
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: str | Path, *, engine: str = "auto") -> "Predictor":
+        """Read and verify a model directory.
+
+        Raises:
+            ModelDirectoryError: it is missing, damaged, or another task's.
+        """
+
+    @abstractmethod
+    def answers(self, lines: Sequence[str], settings: PredictionSettings, *, first: int = 1) -> Sequence[Answer]:
+        """An answer to each line; `first` is the number of the first of them, for messages.
+
+        Raises:
+            CorpusError: a line cannot be answered; says which and why.
+        """
+
+    @abstractmethod
+    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> Result:
+        """How good it is on data, by default on the validation part of what it was trained with.
+
+        Raises:
+            CorpusError, UsageError: the data cannot be read, or have no such part.
+        """
+
+    def scores(self, lines: Sequence[str], *, first: int = 1) -> Sequence[Answer]:
+        """The log-probability of each line.
+
+        Raises:
+            UsageError: the task has none.
+        """
+        raise UsageError(f"a model of the task {self.config.get('task')} gives no scores: see unrolled predict")
+
+    def answer_chunks(
+        self, chunks: Iterator[list[str]], settings: PredictionSettings
+    ) -> Iterator[tuple[list[str], Sequence[Answer]]]:
+        """Lines in lists as they come, each with its answers."""
+        refuse_unknown_options(self, settings)
+        number = 1
+        for lines in chunks:
+            yield lines, self.answers(lines, settings, first=number)
+            number += len(lines)
+
+
+def refuse_unknown_options(predictor: Predictor, settings: PredictionSettings) -> None:
+    """Refuse what the task knows nothing of, rather than ignore it.
+
+    Raises:
+        UsageError: names the option.
+    """
+    for each in fields(settings):
+        if each.name not in {*predictor.knows, "batch"} and getattr(settings, each.name) != each.default:
+            known = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(predictor.knows)) or "none"
+            raise UsageError(
+                f"--{each.name.replace('_', '-')} means nothing to a model of the task "
+                f"{predictor.config.get('task')}: its options are {known}"
+            )
+
+
+def refuse_bad_line(line: str, number: int, tokens: int, most: int) -> None:
+    """Refuse a line with nothing on it, or with too much.
+
+    Raises:
+        CorpusError: says which line, and what to do.
+    """
+    if not line.strip():
+        raise CorpusError(f"line {number} is empty: there is nothing to answer, leave it out")
+    if tokens > most:
+        raise CorpusError(
+            f"line {number} has {tokens:,} tokens, the model reads at most {most:,} (--most-tokens when it was "
+            "trained): make it shorter"
+        )
