@@ -219,7 +219,7 @@ class RowTask(Task, Generic[Row]):
         if text.validation is not None:
             other, other_origin = self._read([text.validation], text, own, report)
             return Rows({"train": whole, "validation": other}, {"train": origin, "validation": other_origin})
-        parts = split_rows(whole, text.shares, SPLIT_SEED, name=listed(origin[0]))  # type: ignore[type-var]
+        parts = split_rows(whole, text.shares, SPLIT_SEED, name=listed(origin[0]))
         return Rows(parts, dict.fromkeys(parts, origin))
 
     def rows_of(

@@ -113,7 +113,7 @@ class ExampleReader:
 
     def __len__(self) -> int:
         """Batches in a pass."""
-        return -(-len(self._lengths) // self.batch_size)
+        return (len(self._lengths) + self.batch_size - 1) // self.batch_size
 
     def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[ExampleBatch]:
         """The batches of one pass, from number `start` on; what they hold depends on seed and pass alone."""

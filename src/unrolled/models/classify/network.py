@@ -126,9 +126,7 @@ class ClassifierNetwork(TaskNetwork):
         pooled: Tensor = self.output_dropout(self.pooling(outputs, lengths))
         return pooled
 
-    def objective(  # type: ignore[override]
-        self, ids: Tensor, lengths: Tensor, targets: Tensor, *, state: None = None
-    ) -> Objective:
+    def objective(self, ids: Tensor, lengths: Tensor, targets: Tensor, *, state: None = None) -> Objective:
         """Read texts: ids (T, B), lengths (B,), targets (B,)."""
         if self.training:
             ids = read_as_unknown(ids, self.unknown_share, self.unknown_id, self.output_dropout.generator)

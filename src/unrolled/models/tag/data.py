@@ -51,7 +51,7 @@ class TaggingData(RowData):
 
 
 def spelled(sentences: Sequence[Sequence[str]]) -> dict[str, NDArray[np.int64]]:
-    """The bytes of the tokens of some sentences: spelling (C, T, B) and spelling_lengths (T, B), 1 where there is none."""
+    """The bytes of the tokens: spelling (C, T, B) and spelling_lengths (T, B), which is 1 where there is no token."""
     steps = max(len(tokens) for tokens in sentences)
     found = [[_bytes(token) for token in tokens] for tokens in sentences]
     longest = max(len(each) for tokens in found for each in tokens)

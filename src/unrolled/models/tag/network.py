@@ -139,7 +139,7 @@ class TaggerNetwork(TaskNetwork):
         dropped: Tensor = self.output_dropout(outputs)
         return dropped
 
-    def objective(  # type: ignore[override]
+    def objective(
         self,
         ids: Tensor,
         lengths: Tensor,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -178,7 +179,7 @@ class Tagger(Predictor):
             len(rows),
             sum(map(len, numbers)),
             float(np.concatenate(costs).mean()),
-            metrics.accuracy(sum(expected, []), sum(found, [])),
+            metrics.accuracy([*chain(*expected)], [*chain(*found)]),
             metrics.span_scores(expected, found) if metrics.is_bio(self.labels) else None,
         )
 
