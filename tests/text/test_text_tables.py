@@ -21,7 +21,7 @@ ROWS = st.lists(st.tuples(TEXTS, LABELS), min_size=1, max_size=6)
 def read(text: str, text_column: str = "text", label_column: str | None = "label") -> list[tuple[str, str, int]]:
     rows = read_table(text, "table", text_column=text_column, label_column=label_column)
     assert all(isinstance(row, LabelledText) for row in rows)
-    return [astuple(row) for row in rows]
+    return [astuple(row)[:3] for row in rows]
 
 
 def refused(text: str, message: str, text_column: str = "text", label_column: str | None = "label") -> None:

@@ -69,7 +69,10 @@ class LanguageModel:
         check_choice("dtype", dtype, ("auto", "float32", "float64"))
         files = model_directory.load(Path(directory))
         if files.config.get("task") != "language":
-            raise ModelDirectoryError(f'{directory}: its task is {files.config.get("task")!r}, expected "language"')
+            raise ModelDirectoryError(
+                f'{directory}: its task is {files.config.get("task")!r}, expected "language": unrolled predict and '
+                "unrolled evaluate are for all others"
+            )
         text = files.config.get("text")
         if not isinstance(text, dict) or text.get("unit") not in UNITS:
             raise ModelDirectoryError('config.json: "text" does not name the unit word, char or bpe: train again')

@@ -133,6 +133,11 @@ def check_files(files: ModelFiles, shape: type[Any], network: type[Any]) -> None
         sizes = shape(**files.config["model"])
     except (KeyError, TypeError, UsageError) as error:
         raise ModelDirectoryError(f'config.json: "model" does not have the sizes of its task ({error!r})') from error
+    layers = max((getattr(sizes, each.name) for each in fields(sizes) if each.name.endswith("layers")), default=0)
+    if layers > len(files.tensors):  # each has several; not one is made, for there may be more than can be counted
+        raise ModelDirectoryError(
+            f"model.safetensors: has {len(files.tensors)} tensors, too few for the {layers} layers in config.json"
+        )
     try:
         with torch.device("meta"):
             empty = network(sizes)

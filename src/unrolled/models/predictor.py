@@ -30,13 +30,22 @@ class PredictionSettings:
     batch: int = option(32, "Lines side by side; answers do not depend on it")
 
     def __post_init__(self) -> None:
-        for name in ("top", "beam", "best", "most_output", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}: give a whole number of at least 1")
+        refuse_below_one(top=self.top, beam=self.beam, best=self.best, most_output=self.most_output, batch=self.batch)
         if self.best > self.beam:
             raise UsageError(f"best is {self.best} and beam is {self.beam}: a beam finds no more than its width")
         if not 0 <= self.length_penalty < float("inf"):
             raise UsageError(f"length_penalty is {self.length_penalty}: give a number of at least 0")
+
+
+def refuse_below_one(**counts: int) -> None:
+    """Refuse a count that is below 1.
+
+    Raises:
+        UsageError: names it.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise UsageError(f"{name} is {count}: give a whole number of at least 1")
 
 
 class Answer(Protocol):

@@ -13,11 +13,12 @@ import numpy as np
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.models.task import Data, DataReader, ReadingOptions, Report, SavedData, Task, check_task, nobody
 from unrolled.settings import option
-from unrolled.text.corpus import STANDARD_INPUT, Corpus, listed, read_corpus
+from unrolled.text.corpus import STANDARD_INPUT, Corpus, listed, read_files
 from unrolled.text.examples import Ids
 from unrolled.text.pieces import encode_lines
 from unrolled.text.rows import split_rows
 from unrolled.text.settings import DEFAULT_UNIT, TextSettings
+from unrolled.text.split import PARTS
 from unrolled.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -207,17 +208,35 @@ class RowTask(Task, Generic[Row]):
         report: Report = nobody,
     ) -> Data:
         """The same parts of the same examples."""
-        rows = self.read(sources or recorded_sources(saved.record, "train"), text, own, report)
-        refuse_others(rows, saved.record)
+        rows = self.read(sources or recorded_sources(saved.record, "train"), text, own, report, record=saved.record)
         return self.data(rows, text, own, saved.files, report)
 
     def read(
-        self, sources: Sequence[str | Path], text: TextSettings, own: Sequence[Any], report: Report = nobody
+        self,
+        sources: Sequence[str | Path],
+        text: TextSettings,
+        own: Sequence[Any],
+        report: Report = nobody,
+        *,
+        record: Any = None,
     ) -> Rows[Row]:
-        """Examples by part: of one source, split, or with a source of their own for validation."""
+        """Examples by part: of one source, split, or with a source of their own for validation.
+
+        Args:
+            sources, text, own, report: see `prepare`.
+            record: config.json's "data", where the examples have to be those.
+
+        Raises:
+            CorpusError: they cannot be read, or are others.
+        """
         whole, origin = self._read(sources, text, own, report)
+        if record is not None:  # before they are split, which other ones may be too few for
+            refuse_others(origin, record, "train")
         if text.validation is not None:
-            other, other_origin = self._read([text.validation], text, own, report)
+            places = [text.validation] if record is None else recorded_sources(record, "validation")
+            other, other_origin = self._read(places, text, own, report)
+            if record is not None:
+                refuse_others(other_origin, record, "validation")
             return Rows({"train": whole, "validation": other}, {"train": origin, "validation": other_origin})
         parts = split_rows(whole, text.shares, SPLIT_SEED, name=listed(origin[0]))
         return Rows(parts, dict.fromkeys(parts, origin))
@@ -241,12 +260,16 @@ class RowTask(Task, Generic[Row]):
         if sources and part is None:
             rows, (names, _) = self._read(sources, text, own, nobody)
             return rows, listed(names)
-        part = part or "validation"
-        rows_by_part = self.read(sources or recorded_sources(config.get("data", {}), "train"), text, own)
-        if part not in rows_by_part.parts:
-            raise UsageError(f'part is "{part}": this model has {", ".join(rows_by_part.parts)}')
-        refuse_others(rows_by_part, config.get("data", {}))
-        return rows_by_part.parts[part], f"{part} part of {listed(rows_by_part.origins[part][0])}"
+        part, record = part or "validation", config.get("data") or {}
+        known = PARTS[: len(text.shares)]
+        if part not in known:
+            raise UsageError(f'part is "{part}": this model has {", ".join(known)}')
+        if text.validation is not None and part == "validation" and not sources:
+            rows, origin = self._read(recorded_sources(record, part), text, own, nobody)
+            refuse_others(origin, record, part)
+            return rows, f"{part} part, {listed(origin[0])}"
+        by_part = self.read(sources or recorded_sources(record, "train"), text, own, record=record)
+        return by_part.parts[part], f"{part} part of {listed(by_part.origins[part][0])}"
 
     def settings_of(self, config: Mapping[str, Any]) -> tuple[TextSettings, tuple[Any, ...]]:
         """What config.json says of text and of the task's own settings.
@@ -264,10 +287,7 @@ class RowTask(Task, Generic[Row]):
         self, sources: Sequence[str | Path], text: TextSettings, own: Sequence[Any], report: Report
     ) -> tuple[list[Row], tuple[tuple[str, ...], str]]:
         reading = partial(report, "reading")
-        corpora = [
-            read_corpus(source, encoding=text.encoding, errors=text.errors, report=reading) for source in sources
-        ]
-        names = tuple(name for corpus in corpora for name in corpus.sources)
+        names, corpora = read_files(sources, encoding=text.encoding, errors=text.errors, report=reading)
         digest = hashlib.sha256("".join(corpus.sha256 for corpus in corpora).encode()).hexdigest()
         return self.parse(corpora, own), (names, digest)
 
@@ -279,30 +299,78 @@ def recorded_sources(record: Mapping[str, Any], part: str) -> list[str]:
         CorpusError: from standard input.
         ModelDirectoryError: the record is damaged.
     """
-    try:
-        sources = [str(source) for source in record["parts"][part]["sources"]]
-    except (KeyError, TypeError) as error:
-        raise ModelDirectoryError(f"config.json: has no record of its data ({error!r}): give the data") from error
+    sources, _ = _recorded(record, part)
     if STANDARD_INPUT in sources:
         raise CorpusError(f"the {part} part was read from standard input, which cannot be read again: give the data")
     return sources
 
 
-def refuse_others(rows: Rows[Any], record: Mapping[str, Any]) -> None:
-    """Refuse examples that are not those of a record.
+def refuse_others(origin: tuple[tuple[str, ...], str], record: Any, part: str) -> None:
+    """Refuse examples that do not come from where those of a record do.
+
+    Args:
+        origin: sources, and SHA-256 of what they hold.
+        record: config.json's "data".
+        part: that was cut from them.
 
     Raises:
         CorpusError: says which, and what to do.
+        ModelDirectoryError: the record is damaged.
     """
-    recorded = record.get("parts") or {}
-    for name, found in rows.record().items():
-        expected = recorded.get(name) or {}
-        if found["sha256"] != expected.get("sha256") or found["rows"] != expected.get("rows"):
-            raise CorpusError(
-                f"{listed(found['sources'])}: these are not the data that the {name} part was cut from (SHA-256 "
-                f"{found['sha256'][:12]}..., expected {str(expected.get('sha256'))[:12]}...): give those, or evaluate "
-                "without a part"
-            )
+    (sources, found), (_, expected) = origin, _recorded(record, part)
+    if found != expected:
+        raise CorpusError(
+            f"{listed(sources)}: these are not the data that the {part} part was cut from (SHA-256 {found[:12]}..., "
+            f"expected {expected[:12]}...): give those, or evaluate without a part"
+        )
+
+
+def _recorded(record: Any, part: str) -> tuple[list[str], str]:
+    """Sources and SHA-256 of a part, as config.json has them."""
+    try:
+        entry = record["parts"][part]
+        sources, digest = entry["sources"], entry["sha256"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise ModelDirectoryError(f"config.json: has no record of its data ({error!r}): give the data") from error
+    if not isinstance(sources, list) or not isinstance(digest, str):
+        raise ModelDirectoryError('config.json: the record under "data" is damaged: give the data')
+    return [str(source) for source in sources], digest
+
+
+def short_enough(
+    lengths: Sequence[int], most: int, places: Sequence[str], name: str, *, may_leave_out: bool
+) -> tuple[list[int], str]:
+    """Numbers of the examples that a model reads, and what to call them.
+
+    Args:
+        lengths: of each, in tokens.
+        most: tokens that the model reads.
+        places: where each stands, for the message.
+        name: of the data.
+        may_leave_out: whether longer ones are left out, as they were in training, and the name says so.
+
+    Raises:
+        CorpusError: one is longer, or all of them; says where.
+    """
+    fits = [number for number, length in enumerate(lengths) if length <= most]
+    if len(fits) == len(lengths):
+        return fits, name
+    if not may_leave_out:
+        length, place = next((length, place) for length, place in zip(lengths, places, strict=True) if length > most)
+        raise CorpusError(
+            f"{place} has {length:,} tokens, the model reads at most {most:,} (--most-tokens when it was trained): "
+            "make it shorter"
+        )
+    if not fits:
+        raise CorpusError(f"{name}: all {len(lengths):,} examples have more than {most:,} tokens: give shorter ones")
+    return fits, f"{name}, without {len(lengths) - len(fits):,} of more than {most:,} tokens"
+
+
+def all_too_long(part: str, most: int) -> CorpusError:
+    """What there is to say where a part has nothing that is short enough."""
+    return CorpusError(
+        f"the {part} part has no example of at most {most:,} tokens: give a larger --most-tokens, or shorter examples"
+    )
 
 
 def saved_tokenizer(text: TextSettings, content: str, *, size: int | None = None) -> Tokenizer:

@@ -110,6 +110,31 @@ def read_corpus(
     return Corpus(absolute, files, digest.hexdigest(), characters, store.pieces if store.has_all else pieces)
 
 
+def read_files(
+    sources: Sequence[str | Path],
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    report: Report = lambda share: None,
+) -> tuple[tuple[str, ...], list[Corpus]]:
+    """Read files that begin anew, each with a header of its own for instance, and not one text.
+
+    Returns:
+        the sources as `Corpus.sources` has them; and what each file holds, those of a directory sorted by path.
+
+    Raises:
+        CorpusError, UsageError: as `read_corpus`, but that each file has to hold something.
+    """
+    names = [str(name) for name in sources]
+    if names.count(STANDARD_INPUT) > 1:
+        raise UsageError("corpus: standard input (-) is given more than once, but can be read only once")
+    absolute = tuple(_absolute(name) for name in names)
+    files = tuple(file for name in absolute for file in _files(name))
+    return absolute, [
+        read_corpus(file, encoding=encoding, errors=errors, report=_part_of(report, file, files)) for file in files
+    ]
+
+
 class _Store:
     """Text that is kept: in memory while it is short, then, if it cannot be read again, in a file without name."""
 

@@ -61,7 +61,7 @@ class TextSettings:
         """The parts' shares of the corpus in order: training, validation and perhaps test; their sum is 1."""
         split = DEFAULT_SPLIT if self.split is None else self.split
         try:
-            shares = tuple(Fraction(share.strip()) / 100 for share in split.split("/"))
+            shares = tuple(Fraction(share.strip()) / 100 for share in str(split).split("/"))
         except (ValueError, ZeroDivisionError):
             shares = ()
         if len(shares) not in {2, 3} or min(shares) <= 0 or sum(shares) != 1:

@@ -34,11 +34,18 @@ class LabelledText:
         text: as it stands in the table.
         label: without blanks around it; "" where no label was asked for.
         line: of the file, from 1, on which the row begins.
+        file: its name, for messages.
     """
 
     text: str
     label: str
     line: int = field(compare=False)
+    file: str = field(compare=False, default="")
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        return f"{self.file}, line {self.line}"
 
 
 def read_table(text: str, name: str, *, text_column: str, label_column: str | None) -> list[LabelledText]:
@@ -73,7 +80,7 @@ def read_table(text: str, name: str, *, text_column: str, label_column: str | No
                 raise CorpusError(
                     f'{name}, line {line}: column "{column}" is empty: fill it in, or take the row out of the file'
                 )
-        rows.append(LabelledText(values[0], "" if label_column is None else values[1].strip(), line))
+        rows.append(LabelledText(values[0], "" if label_column is None else values[1].strip(), line, name))
     if not rows:
         raise CorpusError(f"{name}: the table has no rows: give one with a header, then a row for each text")
     return rows

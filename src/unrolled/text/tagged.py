@@ -20,11 +20,17 @@ class TaggedSentence:
         tokens: (T,) at least one; none is empty or has white space in it.
         labels: (T,) none is empty.
         line: of the file, from 1, on which the first token stands.
+        file: its name, for messages.
     """
 
     tokens: tuple[str, ...]
     labels: tuple[str, ...]
     line: int = field(compare=False)
+    file: str = field(compare=False, default="")
+
+    def place(self, token: int = 0) -> str:
+        """Where a token stands, for messages."""
+        return f"{self.file}, line {self.line + token}"
 
 
 def read_tagged(text: str, name: str) -> list[TaggedSentence]:
@@ -62,7 +68,7 @@ def _is_between_sentences(line: str) -> bool:
 def _sentence(lines: list[tuple[int, str]], name: str, has_tabs: bool) -> TaggedSentence:
     columns = [_columns(line, f"{name}, line {number}", has_tabs) for number, line in lines]
     tokens, labels = zip(*columns, strict=True)
-    return TaggedSentence(tokens, labels, lines[0][0])
+    return TaggedSentence(tokens, labels, lines[0][0], name)
 
 
 def _columns(line: str, where: str, has_tabs: bool) -> tuple[str, str]:

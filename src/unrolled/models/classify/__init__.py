@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from unrolled.errors import UsageError
+from unrolled.errors import CorpusError, UsageError
 from unrolled.models.rows import ExampleSettings, RowData, Rows, RowTask
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report
@@ -59,7 +59,7 @@ class Classify(RowTask[LabelledText]):
     def parse(self, corpora: Sequence[Corpus], own: Sequence[Any]) -> list[LabelledText]:
         """Rows of tables."""
         columns = cast(ClassificationSettings, own[1])
-        return [
+        rows = [
             row
             for corpus in corpora
             for row in read_table(
@@ -69,6 +69,10 @@ class Classify(RowTask[LabelledText]):
                 label_column=columns.label_column,
             )
         ]
+        for row in rows:
+            if "\t" in row.label or len(row.label.splitlines()) > 1:  # answers are lines, with tabs in them
+                raise CorpusError(f"{row.place}: the label {row.label!r} has a newline or a tab in it: take it out")
+        return rows
 
     def data(
         self,

@@ -14,13 +14,14 @@ from unrolled.models.rows import (
     RowData,
     RowReport,
     Rows,
+    all_too_long,
     encode_texts,
     saved_tokenizer,
     shown_tokens,
     unknown_rate,
 )
 from unrolled.models.task import DataReader
-from unrolled.text.examples import ExampleReader, Integers, Sequences
+from unrolled.text.examples import ExampleReader, Ids, Integers, Sequences
 from unrolled.text.settings import DEFAULT_UNIT, TextSettings
 from unrolled.text.tables import LabelledText
 from unrolled.text.tokenizer import train_tokenizer
@@ -61,26 +62,25 @@ def make_data(
         if files is None
         else saved_tokenizer(text, files.tokenizer_json)
     )
-    labels = label_list([row.label for row in train], "training data")
-    encoded, notes, kept = {}, list[str](), {}
+    notes, kept, sequences = list[str](), dict[str, list[LabelledText]](), dict[str, list[Ids]]()
     for part, held in rows.parts.items():
         ids = encode_texts(tokenizer, [row.text for row in held])
         fits = [len(each) <= examples.most_tokens for each in ids]
+        if not any(fits):
+            raise all_too_long(part, examples.most_tokens)
         if not all(fits):
             notes.append(
                 f"{part}: {fits.count(False):,} texts of more than {examples.most_tokens:,} tokens are left out"
             )
         kept[part] = [row for row, is_short in zip(held, fits, strict=True) if is_short]
-        sequences = [each for each, is_short in zip(ids, fits, strict=True) if is_short]
-        encoded[part] = (sequences, numbers_of(kept[part], labels))
+        sequences[part] = [each for each, is_short in zip(ids, fits, strict=True) if is_short]
+    labels = label_list([row.label for row in kept["train"]], "training data")
+    encoded = {part: (sequences[part], numbers_of(held, labels)) for part, held in kept.items()}
     uniform, unigram = label_baselines(encoded["train"][1], encoded["validation"][1], len(labels))
-    first = min(train, key=lambda row: abs(len(row.text) - 60))
+    first = min(kept["train"], key=lambda row: abs(len(row.text) - 60))
     report = RowReport(
         tuple(dict.fromkeys(name for names, _ in rows.origins.values() for name in names)),
-        {
-            part: (len(sequences), sum(map(len, sequences)), unknown_rate(tokenizer, sequences))
-            for part, (sequences, _) in encoded.items()
-        },
+        {part: (len(ids), sum(map(len, ids)), unknown_rate(tokenizer, ids)) for part, ids in sequences.items()},
         {"": tokenizer.vocabulary_size},
         text.unit or DEFAULT_UNIT,
         label_counts(row.label for row in kept["train"]),
@@ -90,7 +90,7 @@ def make_data(
     data = ClassificationData(
         rows, {"tokenizer_json": tokenizer}, report, uniform=uniform, unigram=unigram, notes=notes, labels=labels
     )
-    data.examples = {part: (Sequences(sequences), numbers) for part, (sequences, numbers) in encoded.items()}
+    data.examples = {part: (Sequences(ids), numbers) for part, (ids, numbers) in encoded.items()}
     data.class_weights = weights_of(encoded["train"][1], len(labels), settings.class_weights)
     return data
 
@@ -101,7 +101,7 @@ def numbers_of(rows: Sequence[LabelledText], labels: Sequence[str]) -> Integers:
     Raises:
         CorpusError: a label that training did not have; says on which line.
     """
-    return label_ids([row.label for row in rows], labels, [f"line {row.line}" for row in rows])
+    return label_ids([row.label for row in rows], labels, [row.place for row in rows])
 
 
 def weights_of(numbers: Integers, count: int, kind: str) -> list[float]:

@@ -93,7 +93,7 @@ class ClassifierNetwork(TaskNetwork):
         wanted = Regularization() if regularization is None else regularization
         self.shape, self.engine = shape, engine
         self.unknown_share, self.unknown_id = unknown_share, unknown_id
-        self.class_weights = torch.tensor(class_weights or [1.0] * shape.labels)
+        self.class_weights = torch.ones(shape.labels) if class_weights is None else torch.tensor(class_weights)
         self.encoder = TokenEncoder(
             shape.cell,
             shape.vocabulary_size,

@@ -14,8 +14,8 @@ from unrolled.models.classify import TASK
 from unrolled.models.classify.data import numbers_of
 from unrolled.models.classify.network import ClassifierNetwork, ClassifierShape
 from unrolled.models.network import check_files, load_network
-from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line
-from unrolled.models.rows import encode_texts, saved_labels, saved_tokenizer
+from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line, refuse_below_one
+from unrolled.models.rows import encode_texts, saved_labels, saved_tokenizer, short_enough
 from unrolled.models.task import check_task
 from unrolled.text.examples import Ids, Sequences
 from unrolled.text.tokenizer import Tokenizer
@@ -157,6 +157,7 @@ class Classifier(Predictor):
         Raises:
             CorpusError: a text is empty, or too long.
         """
+        refuse_below_one(top=top, batch=batch)
         ids = self._encode(texts, first)
         logs = self._log_probabilities(ids, batch)
         answers = []
@@ -180,10 +181,11 @@ class Classifier(Predictor):
             CorpusError: it cannot be read, or has a label that training had not.
         """
         rows, name = TASK.rows_of(self.config, sources, part)
-        expected = numbers_of(rows, self.labels)
         ids = encode_texts(self.tokenizer, [row.text for row in rows])
-        for row, tokens in zip(rows, ids, strict=True):
-            refuse_bad_line(row.text, row.line, len(tokens), self._most)
+        places, is_own = [row.place for row in rows], not sources or part is not None
+        fits, name = short_enough([*map(len, ids)], self._most, places, name, may_leave_out=is_own)
+        rows, ids = [rows[n] for n in fits], [ids[n] for n in fits]
+        expected = numbers_of(rows, self.labels)
         logs = self._log_probabilities(ids, BATCH)
         names = [self.labels[n] for n in expected]
         found = [self.labels[n] for n in logs.argmax(axis=1)]

@@ -14,6 +14,7 @@ from unrolled.models.rows import (
     RowData,
     RowReport,
     Rows,
+    all_too_long,
     encode_texts,
     saved_tokenizer,
     shown_tokens,
@@ -93,6 +94,8 @@ def make_data(
     notes, kept = list[str](), dict[str, list[TaggedSentence]]()
     for part, held in rows.parts.items():
         kept[part] = [row for row in held if len(row.tokens) <= examples.most_tokens]
+        if not kept[part]:
+            raise all_too_long(part, examples.most_tokens)
         if len(kept[part]) < len(held):
             notes.append(
                 f"{part}: {len(held) - len(kept[part]):,} sentences of more than {examples.most_tokens:,} tokens are "
@@ -136,4 +139,4 @@ def numbers_of(rows: Sequence[TaggedSentence], labels: Sequence[str]) -> list[In
     Raises:
         CorpusError: a label that training did not have; says on which line.
     """
-    return [label_ids(row.labels, labels, [f"line {row.line + n}" for n in range(len(row.labels))]) for row in rows]
+    return [label_ids(row.labels, labels, [row.place(n) for n in range(len(row.labels))]) for row in rows]

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 
 from unrolled import metrics, model_directory
+from unrolled.errors import CorpusError
 from unrolled.metrics import SpanScores
 from unrolled.models.network import check_files, load_network
-from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line
-from unrolled.models.rows import saved_labels, saved_tokenizer
+from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line, refuse_below_one
+from unrolled.models.rows import saved_labels, saved_tokenizer, short_enough
 from unrolled.models.tag import TASK
 from unrolled.models.tag.data import encode_tokens, numbers_of, spelled
 from unrolled.models.tag.network import TaggerNetwork, TaggerShape
@@ -146,8 +147,12 @@ class Tagger(Predictor):
         Raises:
             CorpusError: a sentence has no token, or too many.
         """
+        refuse_below_one(batch=batch)
         split = [tuple(each.split()) if isinstance(each, str) else tuple(each) for each in sentences]
         for number, tokens in enumerate(split, first):
+            for token in tokens:
+                if token.split() != [token]:
+                    raise CorpusError(f'line {number}: the token "{token}" is empty or has a blank in it: split it')
             refuse_bad_line(" ".join(tokens), number, len(tokens), self._most)
         found = []
         for tokens, logs in zip(split, self._log_probabilities(split, batch), strict=True):
@@ -167,9 +172,11 @@ class Tagger(Predictor):
             CorpusError: they cannot be read, or have a label that training had not.
         """
         rows, name = TASK.rows_of(self.config, sources, part)
+        lengths, places = [len(row.tokens) for row in rows], [row.place() for row in rows]
+        is_own = not sources or part is not None
+        fits, name = short_enough(lengths, self._most, places, name, may_leave_out=is_own)
+        rows = [rows[n] for n in fits]
         numbers = numbers_of(rows, self.labels)
-        for row in rows:
-            refuse_bad_line(" ".join(row.tokens), row.line, len(row.tokens), self._most)
         logs = self._log_probabilities([row.tokens for row in rows], BATCH)
         found = [[self.labels[n] for n in each.argmax(axis=1)] for each in logs]
         expected = [list(row.labels) for row in rows]
