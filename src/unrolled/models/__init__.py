@@ -19,8 +19,11 @@ __all__ = ["TASKS", "LanguageModelNetwork", "LanguageModelShape", "get"]
 
 TASKS = {
     "language": "unrolled.models.language",
+    "fill": "unrolled.models.fill",
     "classify": "unrolled.models.classify",
     "tag": "unrolled.models.tag",
+    "translate": "unrolled.models.translate",
+    "correct": "unrolled.models.correct",
 }
 """Tasks by name, each with the module whose TASK it is."""
 

@@ -28,6 +28,12 @@ Row = TypeVar("Row")
 SPLIT_SEED = 0
 """The same data are cut into the same parts, whatever a run's own seed."""
 VALIDATION_BATCH = 64
+UNUSED = frozenset({
+    *("read", "window", "random_windows"),  # of one long text
+    *("tied", "samples"),  # of a vocabulary that is predicted
+    *("activation", "temporal_activation"),
+})  # fmt: skip
+"""Settings that mean nothing to tasks with labels; see `Task.unused`."""
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,7 @@ class Defaults:
     learning_rate: float | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     dropout: float | None = None
+    tied: bool = False
 
 
 class Task(ABC):
@@ -206,6 +207,7 @@ class Task(ABC):
         options: settings dataclasses of its own, beside those that all tasks have.
         unit: what a token is, unless `--unit` says otherwise.
         plans_sizes: whether a plan for `--minutes` chooses the size too.
+        unused: settings that all tasks have and that make no difference to this one; to give one is refused.
     """
 
     name: str
@@ -214,6 +216,7 @@ class Task(ABC):
     options: tuple[type[Any], ...] = ()
     unit: str = "word"
     plans_sizes: bool = False
+    unused: frozenset[str] = frozenset()
 
     @abstractmethod
     def defaults(self, unit: str) -> Defaults:

@@ -126,3 +126,12 @@ class TokenEncoder(nn.Module):
             dropout=self.input_dropout,
             regularization=self.regularization,
         )
+
+
+def flip(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """Sequences read backwards: (T, B, ...), each within its length; padding stays where it is."""
+    if lengths is None:
+        return values.flip(0)
+    steps = torch.arange(len(values), device=values.device)[:, None]
+    places = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    return values.gather(0, places.reshape(*places.shape, *[1] * (values.dim() - 2)).expand_as(values))

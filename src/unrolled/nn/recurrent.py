@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from unrolled import cells, engines
 from unrolled.cells import Cell
-from unrolled.engines import Engine, InputWeights, autograd
+from unrolled.engines import Engine, InputWeights, LayerWeights, autograd
 from unrolled.engines.checks import expect
 from unrolled.errors import ShapeError, UsageError
 from unrolled.nn.dropout import Dropout, check_share, keep_mask
@@ -108,6 +108,14 @@ class Recurrent(nn.Module):
         """The cell, from the registry."""
         return cells.get(self.cell_name)
 
+    def engine_for(self, like: Tensor) -> Engine:
+        """The engine that runs the cell on tensors such as `like`.
+
+        Raises:
+            EngineError: it cannot.
+        """
+        return engines.choose(self.engine, self.cell, like)
+
     @property
     def num_directions(self) -> int:
         """D: 2 if bidirectional, else 1."""
@@ -178,7 +186,7 @@ class Recurrent(nn.Module):
         With `sparse_gradient` the embedding's gradient is a sparse tensor of the rows that occur.
         """
         expect("ids", ids, (None, None))
-        engine, cell = engines.choose(self.engine, self.cell, embedding), self.cell
+        engine, cell = self.engine_for(embedding), self.cell
         state = self._initial(hx, ids.shape[1], True, embedding)
 
         def first(suffix: str, initial: Parts) -> tuple[Tensor, Parts]:
@@ -250,7 +258,7 @@ class Recurrent(nn.Module):
 
     def _layer(self, x: Tensor, suffix: str, initial: Parts, lengths: Tensor | None) -> tuple[Tensor, Parts]:
         """One layer in one direction: x (T, B, I) to outputs (T, B, H) and the state after the last step."""
-        engine = engines.choose(self.engine, self.cell, x)
+        engine = self.engine_for(x)
         weight_ih, _, bias_ih, _ = self._weights(suffix)
         return self._unroll(engine, autograd.linear(engine, x, weight_ih, bias_ih), suffix, initial, lengths)
 
@@ -289,6 +297,11 @@ class Recurrent(nn.Module):
         if not self.bias:
             return weight_ih, weight_hh, None, None
         return weight_ih, weight_hh, getattr(self, "bias_ih" + suffix), getattr(self, "bias_hh" + suffix)
+
+    def layer_weights(self, layer: int) -> LayerWeights:
+        """Weights of a layer's forward direction, for who runs it step by step; while training, some are dropped."""
+        weight_ih, weight_hh, bias_ih, bias_hh = self._weights(f"_l{layer}")
+        return LayerWeights(weight_ih, self._dropped(weight_hh), bias_ih, bias_hh)
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]

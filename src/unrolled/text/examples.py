@@ -25,12 +25,30 @@ class Sequences:
 
     def __init__(self, sequences: Sequence[Ids]) -> None:
         self.lengths = np.array([len(ids) for ids in sequences], dtype=np.int64)
-        self._ids = np.concatenate([np.empty(0, np.int32), *sequences])
+        self._ids: Ids = np.concatenate([np.empty(0, np.int32), *sequences])
         self._starts = np.cumsum(self.lengths) - self.lengths
+
+    @classmethod
+    def lines(cls, ids: Ids, end_of_line_id: int) -> Self:
+        """The lines of a text that are not blank, without their ends; nothing is copied."""
+        found = cls([])
+        ends = np.flatnonzero(ids == end_of_line_id)
+        if not len(ids) or ids[-1] != end_of_line_id:
+            ends = np.append(ends, len(ids))
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        has_tokens = ends > starts
+        found.lengths, found._starts, found._ids = (ends - starts)[has_tokens], starts[has_tokens], ids
+        return found
 
     def __len__(self) -> int:
         """N."""
         return len(self.lengths)
+
+    def taken(self, rows: Integers) -> Self:
+        """Some of them; nothing is copied."""
+        found = type(self)([])
+        found.lengths, found._starts, found._ids = self.lengths[rows], self._starts[rows], self._ids
+        return found
 
     def padded(self, rows: Integers) -> Integers:
         """Some sequences side by side, (T, B), T as long as the longest; what lies behind an end is 0."""

@@ -112,6 +112,17 @@ class Tokenizer:
         written = self._checked(after)
         return DecodingStream(self._spelling, int(written[-1]) if written.size else None)
 
+    def surfaces(self, text: str) -> list[str]:
+        """What stands in the text for each of its tokens, also for those that are unknown.
+
+        Raises:
+            TokenizerError: as `encode`.
+        """
+        if self._characters is not None:
+            return list(text)
+        refuse_surrogates(text)
+        return [text[start:end].strip(" ") for start, end in self._library.encode(text).offsets]
+
     def unseen(self, text: str) -> list[str]:
         """Words or characters of the text that are not in the vocabulary: each once, in order."""
         if self.unknown_id is None:

@@ -49,7 +49,7 @@ def filled(settings: Settings) -> Settings:
             hidden=hidden,
             embedding=model.embedding or (None if model.tied else defaults.embedding) or hidden,
             layers=model.layers or defaults.layers,
-            tied=bool(model.tied),
+            tied=defaults.tied if model.tied is None else model.tied,
         ),
         training=replace(
             training,

@@ -5,7 +5,7 @@ leaves a choice open; `recipe.filled` and, for a run of given minutes, `planning
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from unrolled import engines, models
@@ -123,7 +123,7 @@ class Settings:
         own: the task's own settings, in the order of its `options`; its defaults if empty.
 
     Raises:
-        UsageError: no task has that name.
+        UsageError: no task has that name, or one of the settings means nothing to it.
     """
 
     text: TextSettings
@@ -140,3 +140,17 @@ class Settings:
         if tuple(type(each) for each in self.own) != options:
             names = ", ".join(group.__name__ for group in options) or "none"
             raise UsageError(f"task {self.task} has settings of its own: expected {names}")
+        self._refuse_unused()
+
+    def _refuse_unused(self) -> None:
+        """Refuse what would be ignored; what is filled in for all tasks is not what a person has asked for."""
+        task = models.get(self.task)
+        defaults = task.defaults(self.text.unit or task.unit)
+        for group in (self.text, self.model, self.training, self.regularization):
+            for each in fields(group):
+                value = getattr(group, each.name)
+                filled = getattr(defaults, each.name, None)
+                if each.name in task.unused and value and value not in {each.default, filled}:
+                    raise UsageError(
+                        f"--{each.name.replace('_', '-')} means nothing to the task {self.task}: leave it out"
+                    )

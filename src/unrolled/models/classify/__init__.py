@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from unrolled.errors import CorpusError, UsageError
-from unrolled.models.rows import ExampleSettings, RowData, Rows, RowTask
+from unrolled.models.rows import UNUSED, ExampleSettings, RowData, Rows, RowTask
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report
 from unrolled.nn.regularization import Regularization
@@ -50,6 +50,7 @@ class Classify(RowTask[LabelledText]):
     name = "classify"
     summary = "Give a text one of some labels."
     takes = "CSV with a header, or JSON lines, with a column of texts and one of labels"
+    unused = UNUSED
     options = (ExampleSettings, ClassificationSettings)
 
     def defaults(self, unit: str) -> Defaults:

@@ -119,7 +119,7 @@ class TrainingData(Data):
         return StreamReader(shown, end_of_line_id=end, batch_size=streams, window=options.window or 0)
 
     def _shown(self) -> Ids:
-        return _first_lines(self.ids["validation"], self.tokenizer.end_of_line_id)
+        return first_lines(self.ids["validation"], self.tokenizer.end_of_line_id)
 
     def figures(self, loss: float, accuracy: float | None) -> dict[str, float | None]:
         """Perplexity, where it is a number, and bits per character of the validation text."""
@@ -242,7 +242,7 @@ class Watched:
             self._tell(min(1.0, done / whole))
 
 
-def _first_lines(ids: Ids, end_of_line_id: int) -> Ids:
+def first_lines(ids: Ids, end_of_line_id: int) -> Ids:
     """As many whole lines as fit into VALIDATION_TOKENS; if not even one does, so much of it."""
     if len(ids) <= VALIDATION_TOKENS:
         return ids

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from unrolled.errors import UsageError
-from unrolled.models.rows import ExampleSettings, RowData, Rows, RowTask
+from unrolled.models.rows import UNUSED, ExampleSettings, RowData, Rows, RowTask
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report
 from unrolled.nn.regularization import Regularization
@@ -42,6 +42,7 @@ class Tag(RowTask[TaggedSentence]):
     name = "tag"
     summary = "Give each token of a sentence a label."
     takes = "two columns, token and label, with a blank line between sentences"
+    unused = UNUSED | {"dropout_embedding"}
     options = (ExampleSettings, TaggingSettings)
 
     def defaults(self, unit: str) -> Defaults:

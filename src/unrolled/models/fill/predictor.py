@@ -1,0 +1,342 @@
+"""`Filler`: a trained network that fills gaps, for use."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unrolled import metrics, model_directory
+from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
+from unrolled.inference.evaluation_text import find_text
+from unrolled.models.fill import TASK, by_lines
+from unrolled.models.fill.network import FillNetwork, FillShape
+from unrolled.models.network import check_files, load_network
+from unrolled.models.predictor import PredictionSettings, Predictor
+from unrolled.models.rows import encode_texts, saved_tokenizer
+from unrolled.models.task import check_task
+from unrolled.text.examples import Ids, Sequences
+from unrolled.text.settings import TextSettings
+from unrolled.text.tokenizer import Tokenizer
+
+GAP = "___"
+PLACEHOLDER = {"word": "xgapxgapx", "char": "\ue000"}
+"""What stands for a gap while a line is cut into tokens: one token of its unit, which no text has."""
+BATCH = 64
+PLACES_AT_ONCE = 1024
+"""Places for which the whole vocabulary is looked at together."""
+_GAPS = re.compile(r"_{3,}")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A word for a gap, with its probability there."""
+
+    word: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What may stand in the gaps of a line.
+
+    Attributes:
+        text: the line, with its gaps.
+        gaps: for each, the most probable candidates first. Each has the other gaps left open.
+        filled: the line with the first candidates in place.
+    """
+
+    text: str
+    gaps: tuple[tuple[Candidate, ...], ...]
+    filled: str
+
+    def lines(self) -> list[str]:
+        """The filled line, and below it each gap's candidates: number, probability, word."""
+        rows = [self.filled]
+        for number, candidates in enumerate(self.gaps, 1):
+            rows += [f"\t{number}\t{each.probability:.4f}\t{each.word}" for each in candidates]
+        return rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a JSON object."""
+        gaps = [[{"word": each.word, "probability": each.probability} for each in gap] for gap in self.gaps]
+        return {"text": self.text, "filled": self.filled, "gaps": gaps}
+
+
+@dataclass(frozen=True)
+class LineScore:
+    """How well each word of a line fits between the others.
+
+    Attributes:
+        text: the line.
+        words: how many there are.
+        log_probability: sum of log p(word | all others) in nats; a pseudo-log-likelihood (Salazar et al.,
+            arXiv:1910.14659), which ranks lines but is no probability of them.
+        perplexity: exp(-log_probability / words).
+    """
+
+    text: str
+    words: int
+    log_probability: float
+    perplexity: float
+
+    def lines(self) -> list[str]:
+        """Score, perplexity, text."""
+        return [f"{self.log_probability:.4f}\t{self.perplexity:.4f}\t{self.text}"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a JSON object."""
+        record = {"text": self.text, "words": self.words, "log_probability": self.log_probability}
+        return record | {"perplexity": self.perplexity}
+
+
+@dataclass(frozen=True)
+class FillerResult:
+    """How well the words of a text are found.
+
+    Attributes:
+        name: of the text.
+        words: how many were asked for, one at a time.
+        nats_per_word: mean negative log-probability.
+        perplexity: exp of it.
+        first: share of the words that were the best candidate.
+        unknown_rate: share of the words that the model does not know.
+    """
+
+    name: str
+    words: int
+    nats_per_word: float
+    perplexity: float
+    first: float
+    unknown_rate: float
+
+    def lines(self) -> list[str]:
+        """Figures."""
+        return [
+            f"words               {self.words:,}",
+            f"nats per word       {self.nats_per_word:.4f}",
+            f"perplexity          {self.perplexity:,.3f}   (comparable only with the same words)",
+            f"first guess right   {self.first:.2%}",
+            f"unknown words       {self.unknown_rate:.3%}",
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a JSON object."""
+        names = ("words", "nats_per_word", "perplexity", "first", "unknown_rate")
+        return {"data": self.name} | {name: getattr(self, name) for name in names}
+
+
+class Filler(Predictor):
+    """A network that fills gaps, read from a model directory.
+
+    Attributes:
+        config: contents of config.json.
+        tokenizer: text to token ids and back.
+    """
+
+    knows: ClassVar[frozenset[str]] = frozenset({"top", "candidates"})
+
+    def __init__(self, config: Mapping[str, Any], tokenizer: Tokenizer, network: FillNetwork) -> None:
+        self.config, self.tokenizer, self._network = config, tokenizer, network
+        never = {tokenizer.end_of_line_id, tokenizer.unknown_id or 0}
+        self._possible = np.array([n for n in range(tokenizer.vocabulary_size) if n not in never])
+
+    @classmethod
+    def load(cls, directory: str | Path, *, engine: str = "auto") -> "Filler":
+        """Read and verify a model directory.
+
+        Raises:
+            ModelDirectoryError: it is missing, damaged, or another task's.
+        """
+        files = model_directory.load(directory)
+        check_task(files.config, TASK.name, directory)
+        check_files(files, FillShape, FillNetwork)
+        shape = FillShape(**files.config["model"])
+        try:
+            text = by_lines(TextSettings(**files.config["text"]))
+        except (KeyError, TypeError, UsageError) as error:
+            raise ModelDirectoryError(f"config.json: its settings are damaged ({error!r}): train again") from error
+        tokenizer = saved_tokenizer(text, files.tokenizer_json, size=shape.vocabulary_size)
+        network = FillNetwork(
+            shape, end_of_line_id=tokenizer.end_of_line_id, gap_id=tokenizer.unknown_id or 0, engine=engine
+        )
+        load_network(network, files)
+        return cls(files.config, tokenizer, network)
+
+    def fill(
+        self,
+        lines: Sequence[str],
+        *,
+        top: int = 5,
+        candidates: Sequence[str] = (),
+        batch: int = 32,
+        first: int = 1,
+    ) -> list[Filling]:
+        """Candidates for the gaps of each line; answers do not depend on what stands beside.
+
+        Args:
+            lines: each with one gap or several: three underscores or more.
+            top: candidates for each gap.
+            candidates: to be ranked instead of the whole vocabulary, of one word or several: a gap then has so many
+                places, which are filled from left to right.
+            batch: lines side by side.
+            first: number of the first line, for messages.
+
+        Raises:
+            CorpusError: a line without a gap.
+            UsageError: a candidate has no word.
+        """
+        encoded = [self._with_gaps(line, number) for number, line in enumerate(lines, first)]
+        if candidates:
+            return [
+                self._ranked(line, ids, gaps, candidates, batch)
+                for line, (ids, gaps) in zip(lines, encoded, strict=True)
+            ]
+        logs = self._log_probabilities([ids for ids, _ in encoded], [gaps for _, gaps in encoded], batch)
+        fillings = []
+        for line, found in zip(lines, logs, strict=True):
+            ranked = []
+            for row in found[:, self._possible]:
+                order = np.argsort(-row, kind="stable")[:top]
+                ranked.append([(self._word(int(self._possible[n])), math.exp(row[n])) for n in order])
+            fillings.append(_filling(line, ranked))
+        return fillings
+
+    def answers(self, lines: Sequence[str], settings: PredictionSettings, *, first: int = 1) -> Sequence[Filling]:
+        """`fill`."""
+        candidates = [word.strip() for word in (settings.candidates or "").split(",") if word.strip()]
+        if settings.candidates is not None and not candidates:
+            raise UsageError("--candidates names no word: separate them by commas, such as is,are")
+        return self.fill(lines, top=settings.top, candidates=candidates, batch=settings.batch, first=first)
+
+    def score(self, lines: Sequence[str], *, batch: int = BATCH, first: int = 1) -> list[LineScore]:
+        """How well the words of each line fit; see `LineScore`.
+
+        Raises:
+            CorpusError: a line is empty.
+        """
+        ids = [each[:-1] for each in encode_texts(self.tokenizer, lines)]
+        for number, each in enumerate(ids, first):
+            if not len(each):
+                raise CorpusError(f"line {number} is empty: there is no word to score, leave it out")
+        scores = []
+        for line, (costs, _) in zip(lines, self._costs(ids, batch), strict=True):
+            nats = float(costs.sum())
+            scores.append(LineScore(line, len(costs), -nats, metrics.perplexity(nats / len(costs))))
+        return scores
+
+    def scores(self, lines: Sequence[str], *, first: int = 1) -> Sequence[LineScore]:
+        """`score`."""
+        return self.score(lines, first=first)
+
+    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> FillerResult:
+        """Ask for every word of a text, one at a time.
+
+        Raises:
+            CorpusError: it cannot be read, or has no words.
+        """
+        text, name = find_text(dict(self.config), [str(source) for source in sources] or None, part)
+        ids = self.tokenizer.encode(text)
+        lines = Sequences.lines(ids, self.tokenizer.end_of_line_id)
+        if not len(lines):
+            raise CorpusError(f"{name}: there are no words: give a text")
+        sequences = np.split(ids, np.flatnonzero(ids == self.tokenizer.end_of_line_id))
+        words = [each[each != self.tokenizer.end_of_line_id] for each in sequences]
+        found = self._costs([each for each in words if len(each)], BATCH)
+        costs, right = (np.concatenate([each[index] for each in found]) for index in (0, 1))
+        nats, known = float(costs.mean()), np.concatenate(words)
+        unknown = float((known == self.tokenizer.unknown_id).mean())
+        return FillerResult(name, len(costs), nats, metrics.perplexity(nats), float(right.mean()), unknown)
+
+    def _word(self, token_id: int) -> str:
+        return self.tokenizer.decode([token_id]).strip() or self.tokenizer.token(token_id)
+
+    def _with_gaps(self, line: str, number: int) -> tuple[Ids, list[int]]:
+        """Tokens of a line, and which of them are gaps."""
+        placeholder = PLACEHOLDER[self.tokenizer.unit]
+        text = _GAPS.sub(placeholder, line)
+        surfaces = self.tokenizer.surfaces(text)
+        gaps = [place for place, surface in enumerate(surfaces) if surface == placeholder]
+        if not gaps:
+            raise CorpusError(f"line {number} has no gap: write {GAP} for each missing word, with blanks around it")
+        return self.tokenizer.encode(text), gaps
+
+    def _ranked(self, line: str, ids: Ids, gaps: list[int], candidates: Sequence[str], batch: int) -> Filling:
+        """The candidates for each gap, by probability."""
+        ranked = []
+        for gap in gaps:
+            rows = [(word, self._log_probability(ids, gap, word, batch)) for word in candidates]
+            rows.sort(key=lambda pair: -pair[1])
+            ranked.append([(word, math.exp(log)) for word, log in rows])
+        return _filling(line, ranked)
+
+    def _log_probability(self, ids: Ids, gap: int, candidate: str, batch: int) -> float:
+        """Of a candidate's words in a gap, each given those before it and all that stands outside of the gap."""
+        (words,) = ([*each[:-1]] for each in encode_texts(self.tokenizer, [candidate]))
+        if not words:
+            raise UsageError(f'candidate "{candidate}" has no word: give words')
+        open_ = self.tokenizer.unknown_id or 0
+        lines = []
+        for place in range(len(words)):
+            filling = np.array([*words[:place], *[open_] * (len(words) - place)], dtype=ids.dtype)
+            lines.append(np.concatenate([ids[:gap], filling, ids[gap + 1 :]]))
+        places = [[gap + place] for place in range(len(words))]
+        logs = self._log_probabilities(lines, places, batch)
+        return float(sum(row[0, word] for row, word in zip(logs, words, strict=True)))
+
+    @torch.no_grad()
+    def _vectors(self, sequences: Sequence[Ids], batch: int) -> list[torch.Tensor]:
+        """(T, E) for each sequence."""
+        lines = Sequences(sequences)
+        order = np.argsort(lines.lengths, kind="stable")
+        found: dict[int, torch.Tensor] = {}
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            lengths = torch.from_numpy(lines.lengths[rows])
+            vectors = self._network(torch.from_numpy(lines.padded(rows)), lengths)
+            for column, row in enumerate(rows):
+                found[int(row)] = vectors[: lines.lengths[row], column]
+        return [found[number] for number in range(len(sequences))]
+
+    @torch.no_grad()
+    def _log_probabilities(
+        self, sequences: Sequence[Ids], places: Sequence[Sequence[int]], batch: int
+    ) -> list[npt.NDArray[np.float64]]:
+        """(gaps, V) for some places of each sequence."""
+        vectors = self._vectors(sequences, batch)
+        return [
+            self._network.log_probabilities(each[list(where)]).double().numpy()
+            for each, where in zip(vectors, places, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _costs(
+        self, sequences: Sequence[Ids], batch: int
+    ) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
+        """Of each word of each sequence: nats, and whether it was the best candidate."""
+        found = []
+        for first in range(0, len(sequences), 16 * batch):
+            some = sequences[first : first + 16 * batch]
+            vectors = torch.cat(self._vectors(some, batch))
+            words = torch.from_numpy(np.concatenate(some).astype(np.int64))
+            costs, right = [], []
+            for start in range(0, len(words), PLACES_AT_ONCE):
+                logs = self._network.log_probabilities(vectors[start : start + PLACES_AT_ONCE])
+                targets = words[start : start + PLACES_AT_ONCE]
+                costs.append(-logs.gather(1, targets[:, None])[:, 0].double())
+                right.append(logs.argmax(1) == targets)
+            ends = np.cumsum([len(each) for each in some])[:-1]
+            pairs = (np.split(torch.cat(each).numpy(), ends) for each in (costs, right))
+            found += list(zip(*pairs, strict=True))
+        return found
+
+
+def _filling(line: str, ranked: Sequence[Sequence[tuple[str, float]]]) -> Filling:
+    words = iter(candidates[0][0] for candidates in ranked)
+    filled = _GAPS.sub(lambda match: next(words, match[0]), line)
+    return Filling(line, tuple(tuple(Candidate(*each) for each in gap) for gap in ranked), filled)

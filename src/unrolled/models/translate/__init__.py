@@ -1,0 +1,122 @@
+"""The task "translate": a text to another one, by encoder, attention and decoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from unrolled.errors import UsageError
+from unrolled.models.rows import ExampleSettings, RowData, Rows, RowTask
+from unrolled.models.settings import ModelSettings
+from unrolled.models.task import Data, Defaults, Report
+from unrolled.nn.regularization import Regularization
+from unrolled.settings import check_choice, option
+from unrolled.text.corpus import Corpus, listed
+from unrolled.text.pairs import Pair, align, read_pairs
+from unrolled.text.settings import TextSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from unrolled.model_directory import ModelFiles
+    from unrolled.models.translate.network import TranslationNetwork
+    from unrolled.models.translate.predictor import Translator
+
+ATTENTIONS = ("general", "dot", "additive", "none")
+
+
+@dataclass(frozen=True)
+class TranslationSettings:
+    """How a source is read and looked at."""
+
+    attention: str = option("general", "How a step of the output scores those of the source", choices=ATTENTIONS)
+    input_feeding: bool = option(True, "Let each step of the output know where the one before looked")
+    reverse_source: bool = option(
+        False, "Read the source backwards, the remedy before attention (Sutskever et al. 2014)"
+    )
+    shared_vocabulary: bool = option(False, "One vocabulary and one matrix of token vectors for both sides")
+
+    def __post_init__(self) -> None:
+        check_choice("attention", self.attention, ATTENTIONS)
+
+
+class Translate(RowTask[Pair]):
+    """A bidirectional encoder, attention, and a decoder."""
+
+    name = "translate"
+    summary = "Turn a text into another one."
+    takes = "lines of source, tab and target, or two files with as many lines"
+    options: tuple[type[Any], ...] = (ExampleSettings, TranslationSettings)
+    unit = "bpe"
+
+    def defaults(self, unit: str) -> Defaults:
+        """The same for all units."""
+        return Defaults("gru", 256, 128, batch=64, learning_rate=0.003, dropout=0.2)
+
+    def parse(self, corpora: Sequence[Corpus], own: Sequence[Any]) -> list[Pair]:
+        """Pairs of one file, or of two.
+
+        Raises:
+            UsageError: more than two sources.
+        """
+        if len(corpora) == 1:
+            return read_pairs(corpora[0].text, listed(corpora[0].sources))
+        if len(corpora) > 2:
+            raise UsageError(
+                f"there are {len(corpora)} files: give one with tabs, or one of sources and one of targets"
+            )
+        one, other = corpora
+        return align(one.text, other.text, listed(one.sources), listed(other.sources))
+
+    def data(
+        self, rows: Rows[Pair], text: TextSettings, own: Sequence[Any], files: "ModelFiles | None", report: Report
+    ) -> RowData:
+        """Both sides in tokens."""
+        from unrolled.models.translate.data import make_data
+
+        return make_data(rows, text, own[0], own[1], files)
+
+    def network(
+        self,
+        model: ModelSettings,
+        regularization: Regularization,
+        own: Sequence[Any],
+        data: Data,
+        *,
+        engine: str,
+        sparse_gradients: bool,
+        generator: "torch.Generator | None",
+    ) -> "TranslationNetwork":
+        """The network, new."""
+        from unrolled.models.translate.data import TranslationData
+        from unrolled.models.translate.network import TranslationNetwork, TranslationShape
+
+        pairs = cast(TranslationData, data)
+        sizes = pairs.tokenizer.vocabulary_size, pairs.target_tokenizer.vocabulary_size
+        return TranslationNetwork(
+            TranslationShape.of(model, *sizes, own[1]),
+            regularization=regularization,
+            unknown_share=own[0].unknown_share,
+            unknown_id=pairs.tokenizer.unknown_id,
+            initialization=model.initialization,
+            initial_range=model.initial_range,
+            forget_bias=model.forget_bias,
+            engine=engine,
+            generator=generator,
+        )
+
+    def check(self, files: "ModelFiles") -> None:
+        """Weights against sizes."""
+        from unrolled.models.network import check_files
+        from unrolled.models.translate.network import TranslationNetwork, TranslationShape
+
+        check_files(files, TranslationShape, TranslationNetwork)
+
+    def load(self, directory: str | Path, *, engine: str = "auto") -> Any:
+        """A `Translator`."""
+        from unrolled.models.translate.predictor import Translator
+
+        return Translator.load(directory, engine=engine)
+
+
+TASK = Translate()
