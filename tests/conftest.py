@@ -50,6 +50,67 @@ def tiny_text() -> str:
 
 
 @pytest.fixture(scope="session")
+def tiny_reviews() -> str:
+    """CSV of 90 texts with three labels; some words occur once, texts have up to nine words, a few of them quotes."""
+    choose = random.Random(8)
+    words = {"good": ("lovely", "wunderschön", "好"), "bad": ("awful", "dreadful"), "so so": ("blue", "made of wood")}
+    lines = ["number,text,label"]
+    for number in range(90):
+        label = choose.choice(list(words))
+        thing = choose.choice(("the film", "a book", "Zoë's naïve “play”", f"item {number}"))
+        ends = choose.choice(("", " .", ", and nothing else !"))
+        lines.append(f'{number},"{thing} is {choose.choice(words[label])}{ends}",{label}')
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_sentences() -> str:
+    """90 sentences of tokens with BIO labels in two columns; some tokens occur once."""
+    choose = random.Random(9)
+    sentences = []
+    for number in range(90):
+        name = choose.choice(([("Zoë", "B-WHO")], [("Anna", "B-WHO"), ("May", "I-WHO")], [(f"Mr{number}", "B-WHO")]))
+        where = choose.choice(([("Rome", "B-WHERE")], [("New", "B-WHERE"), ("York", "I-WHERE")], [("May", "O")]))
+        verb, between, end = choose.choice(("saw", "left")), choose.choice((("in", "O"), ("a", "O"))), ("!", "O")
+        tagged = [*name, (verb, "O"), *where, *choose.choice(([], [between], [between, end]))]
+        sentences.append("".join(f"{token}\t{label}\n" for token, label in tagged))
+    return "\n".join(sentences)
+
+
+@pytest.fixture(scope="session")
+def task_model(
+    tmp_path_factory: pytest.TempPathFactory, tiny_reviews: str, tiny_sentences: str
+) -> Callable[[str], Path]:
+    """Model directories by task, "classify" and "tag"; each is trained when first asked for, with three parts.
+
+    They have two layers, know what most words are, and lie in one folder beside their data, reviews.csv and
+    sentences.tsv. They are not to be changed.
+    """
+    folder = tmp_path_factory.mktemp("tiny tasks")
+    data = {"classify": folder / "reviews.csv", "tag": folder / "sentences.tsv"}
+    data["classify"].write_text(tiny_reviews, encoding="utf-8")
+    data["tag"].write_text(tiny_sentences, encoding="utf-8")
+
+    @cache
+    def train(task: str) -> Path:
+        import unrolled
+
+        with pytest.MonkeyPatch.context() as patch:  # drawing takes longer than training
+            patch.setattr("unrolled.training.output.draw_curve", lambda records, **_: b"no picture")
+            unrolled.train(
+                data[task],
+                folder / task,
+                task=task,
+                text=unrolled.TextSettings(min_count=2, split="80/10/10"),
+                model=unrolled.ModelSettings(hidden=8, embedding=7, layers=2),
+                training=unrolled.TrainingSettings(epochs=8, batch=8, learning_rate=0.02, threads=1),
+            )
+        return folder / task
+
+    return train
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Callable[[str], Path]:
     """Model directories by kind: "word", "char", "bpe", "sentences"; each is trained when first asked for.
 

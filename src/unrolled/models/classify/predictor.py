@@ -163,7 +163,7 @@ class Classifier(Predictor):
         answers = []
         for text, row, tokens in zip(texts, logs, ids, strict=True):
             order = np.argsort(-row, kind="stable")[:top]
-            moved = self._moved(tokens, int(order[0]), float(row[order[0]]), batch) if explain else ()
+            moved = self._moved(text, tokens, int(order[0]), float(row[order[0]]), batch) if explain else ()
             shown = {self.labels[n]: float(np.exp(row[n])) for n in order}
             answers.append(Classification(text, self.labels[order[0]], shown[self.labels[order[0]]], shown, moved))
         return answers
@@ -218,7 +218,7 @@ class Classifier(Predictor):
             logs[rows] = self._network.log_probabilities(torch.from_numpy(sequences.padded(rows)), lengths).numpy()
         return logs
 
-    def _moved(self, tokens: Ids, label: int, whole: float, batch: int) -> tuple[tuple[str, float], ...]:
+    def _moved(self, text: str, tokens: Ids, label: int, whole: float, batch: int) -> tuple[tuple[str, float], ...]:
         """What each token but the end moves."""
         unknown, places = self.tokenizer.unknown_id, range(len(tokens) - 1)
         without = []
@@ -232,5 +232,6 @@ class Classifier(Predictor):
         if not without:
             return ()
         logs = self._log_probabilities(without, batch)[:, label]
-        words = [self.tokenizer.decode([int(tokens[place])]).strip() or " " for place in places]
+        surfaces = self.tokenizer.surfaces(text.replace("\n", " ") + "\n")[:-1]  # known or not
+        words = [surface or " " for surface in surfaces]
         return tuple((word, whole - float(log)) for word, log in zip(words, logs, strict=True))
