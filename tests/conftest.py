@@ -103,7 +103,8 @@ def task_model(
                 task=task,
                 text=unrolled.TextSettings(min_count=2, split="80/10/10"),
                 model=unrolled.ModelSettings(hidden=8, embedding=7, layers=2),
-                training=unrolled.TrainingSettings(epochs=8, batch=8, learning_rate=0.02, threads=1),
+                training=unrolled.TrainingSettings(epochs=12, batch=4, learning_rate=0.03, threads=1),
+                regularization=unrolled.Regularization(dropout=0.0),
             )
         return folder / task
 
