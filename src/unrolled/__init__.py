@@ -18,14 +18,22 @@ if TYPE_CHECKING:
     from unrolled.engines import Sampling
     from unrolled.errors import UnrolledError
     from unrolled.inference import Evaluation, LanguageModel, Score, Session
+    from unrolled.models.classify.predictor import Classifier
+    from unrolled.models.correct.predictor import Corrector
+    from unrolled.models.fill.predictor import Filler
     from unrolled.models.settings import ModelSettings
+    from unrolled.models.tag.predictor import Tagger
+    from unrolled.models.translate.predictor import Translator
     from unrolled.nn import Recurrent, Regularization
     from unrolled.text.settings import TextSettings
     from unrolled.training import TrainingSettings, train
     from unrolled.version import VERSION as __version__  # noqa: N811
 
 _HOMES = {
+    "Classifier": "unrolled.models.classify.predictor",
+    "Corrector": "unrolled.models.correct.predictor",
     "Evaluation": "unrolled.inference",
+    "Filler": "unrolled.models.fill.predictor",
     "LanguageModel": "unrolled.inference",
     "ModelSettings": "unrolled.models.settings",
     "Recurrent": "unrolled.nn",
@@ -33,14 +41,19 @@ _HOMES = {
     "Sampling": "unrolled.engines",
     "Score": "unrolled.inference",
     "Session": "unrolled.inference",
+    "Tagger": "unrolled.models.tag.predictor",
     "TextSettings": "unrolled.text.settings",
     "TrainingSettings": "unrolled.training",
+    "Translator": "unrolled.models.translate.predictor",
     "UnrolledError": "unrolled.errors",
     "train": "unrolled.training",
 }
 
 __all__ = [
+    "Classifier",
+    "Corrector",
     "Evaluation",
+    "Filler",
     "LanguageModel",
     "ModelSettings",
     "Recurrent",
@@ -48,8 +61,10 @@ __all__ = [
     "Sampling",
     "Score",
     "Session",
+    "Tagger",
     "TextSettings",
     "TrainingSettings",
+    "Translator",
     "UnrolledError",
     "__version__",
     "train",

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from unrolled import model_directory, models
+from unrolled import model_directory
 from unrolled.cli.console import ProgressBar, print_json, say
-from unrolled.cli.options import EngineName
+from unrolled.cli.options import EngineName, load_predictor
 from unrolled.errors import UsageError
 
 
@@ -31,13 +31,13 @@ def verb(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Parse, evaluate, print."""
-    task = str(model_directory.load_config(directory).get("task"))
-    if task in models.TASKS and task != "language":
+    task = model_directory.load_config(directory).get("task")
+    if task != "language":
         if (encoding, errors) != ("utf-8", "strict"):
             raise UsageError(
                 f"--encoding and --errors are as in training for a model of the task {task}: leave them out"
             )
-        result = models.get(task).load(directory, engine=engine).evaluate(data or (), part)
+        result = load_predictor(directory, engine).evaluate(data or (), part)
         if as_json:
             print_json(result.as_dict())
             return

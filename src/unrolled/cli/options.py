@@ -4,12 +4,33 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields, is_dataclass
-from typing import Annotated, Any, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from unrolled.errors import ModelDirectoryError
+
+if TYPE_CHECKING:
+    from unrolled.models.predictor import Predictor
+
 EngineName = Annotated[str, typer.Option(metavar="auto|portable|native", help="Engine.")]
 """The option of verbs that use a model; the names are written out because engines take time to import."""
+
+
+def load_predictor(directory: Path, engine: str) -> "Predictor":
+    """The model in a directory, of a task that has a predictor of its own.
+
+    Raises:
+        ModelDirectoryError: the directory is damaged, or of a task that this Unrolled does not know.
+    """
+    from unrolled import model_directory, models
+
+    task = model_directory.load_config(directory).get("task")
+    if task not in models.TASKS:
+        raise ModelDirectoryError(f"{directory}: its task is {task!r}, expected one of {', '.join(models.TASKS)}")
+    predictor: Predictor = models.get(task).load(directory, engine=engine)
+    return predictor
 
 
 def with_settings(verb: Callable[..., None], own: Sequence[type[Any]] = ()) -> Callable[..., None]:

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from unrolled import model_directory, models
+from unrolled import model_directory
 from unrolled.cli.console import ProgressBar, print_json, say
 from unrolled.cli.lines import read_chunks
-from unrolled.cli.options import EngineName, with_settings
+from unrolled.cli.options import EngineName, load_predictor, with_settings
 from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.models.predictor import LINES_AT_ONCE, PredictionSettings
 
@@ -30,12 +30,12 @@ def verb(
     prediction: PredictionSettings,
 ) -> None:
     """Parse, predict, print."""
-    task = str(model_directory.load_config(directory).get("task"))
+    task = model_directory.load_config(directory).get("task")
     if task not in models.TASKS:
         raise ModelDirectoryError(f'{directory}: its task is "{task}", expected one of {", ".join(models.TASKS)}')
     if task == "language":
         raise UsageError(f"{directory}: is a language model: see unrolled generate and unrolled score")
-    predictor = models.get(task).load(directory, engine=engine)
+    predictor = load_predictor(directory, engine)
     number = 0
     with ProgressBar("predicting") as bar:
         for _, answers in predictor.answer_chunks(read_chunks(file, LINES_AT_ONCE), prediction):

@@ -2,26 +2,33 @@ r"""Give the log-probability of each line, in nats; its end is counted, each lin
 
 Prints log-probability, perplexity and text, separated by tabs. --tokens adds a line for each token: log-probability,
 rank, surprisal in bits, token. --sort ranks the lines, the most probable first. In a pipe each line is answered as soon
-as no other is waiting.
+as no other is waiting. To a model that translates or corrects, a line is source, tab and target; one that fills gaps
+scores each word by all others.
 
 Example: printf 'the cat sat\nsat cat the\n' | unrolled score novel - --sort
 """
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unrolled import model_directory
 from unrolled.cli.console import ProgressBar, print_json, say
 from unrolled.cli.lines import read_chunks
-from unrolled.cli.options import EngineName
+from unrolled.cli.options import EngineName, load_predictor
+from unrolled.errors import UsageError
 from unrolled.text.word_rules import JOINER
 
 if TYPE_CHECKING:
     from unrolled.inference import Score
+    from unrolled.models.predictor import Answer, Predictor
+
+SCORED_AT_ONCE = 256
+"""Lines that a model of another task than language scores together."""
 
 
 def verb(
@@ -43,6 +50,12 @@ def verb(
     from unrolled.inference import LanguageModel
     from unrolled.inference.scoring import LINES_AT_ONCE
 
+    task = model_directory.load_config(directory).get("task")
+    if task != "language":
+        if tokens or unknown != "score" or batch is not None:
+            raise UsageError(f"--tokens, --unknown and --batch are for language models, this one's task is {task}")
+        _score_by_task(load_predictor(directory, engine), file, sort=sort, as_json=as_json)
+        return
     model = LanguageModel.load(directory, engine=engine)
     chunks = model.score_chunks(
         read_chunks(file, LINES_AT_ONCE),
@@ -56,6 +69,30 @@ def verb(
             results = iter(sorted(results, key=lambda score: -score.log_probability))
         for score in results:
             show(score, as_json=as_json)
+
+
+def _score_by_task(predictor: "Predictor", file: str, *, sort: bool, as_json: bool) -> None:
+    """Lines scored by a model of another task than language."""
+    number, kept = 0, list["Answer"]()
+    for lines in read_chunks(file, SCORED_AT_ONCE):
+        scores = predictor.scores(lines, first=number + 1)
+        number += len(lines)
+        if sort:
+            kept += scores
+            continue
+        _print_scores(scores, as_json=as_json)
+    _print_scores(sorted(kept, key=lambda score: -score.as_dict()["log_probability"]), as_json=as_json)
+    if number == 0:
+        say("there are no lines: nothing to score")
+
+
+def _print_scores(scores: "Sequence[Answer]", *, as_json: bool) -> None:
+    for score in scores:
+        if as_json:
+            print_json(score.as_dict())
+        else:
+            print("\n".join(score.lines()))
+    sys.stdout.flush()
 
 
 def _flushed(chunks: "Iterator[list[Score]]") -> "Iterator[Score]":

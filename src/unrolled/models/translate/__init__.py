@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from unrolled.model_directory import ModelFiles
     from unrolled.models.translate.network import TranslationNetwork
-    from unrolled.models.translate.predictor import Translator
 
 ATTENTIONS = ("general", "dot", "additive", "none")
 
@@ -51,7 +50,7 @@ class Translate(RowTask[Pair]):
 
     def defaults(self, unit: str) -> Defaults:
         """The same for all units."""
-        return Defaults("gru", 256, 128, batch=64, learning_rate=0.003, dropout=0.2)
+        return Defaults("gru", 128, 64, batch=32, learning_rate=0.005, dropout=0.1)
 
     def parse(self, corpora: Sequence[Corpus], own: Sequence[Any]) -> list[Pair]:
         """Pairs of one file, or of two.

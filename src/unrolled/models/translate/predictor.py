@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,7 @@ class Translator(Predictor):
         self._most = self.task.settings_of(config)[1][0].most_tokens
 
     @classmethod
-    def load(cls, directory: str | Path, *, engine: str = "auto") -> "Translator":
+    def load(cls, directory: str | Path, *, engine: str = "auto") -> Self:
         """Read and verify a model directory.
 
         Raises:
