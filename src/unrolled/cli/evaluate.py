@@ -6,7 +6,7 @@ Example: unrolled evaluate novel --part test
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from unrolled import model_directory
 from unrolled.cli.console import ProgressBar, print_json, say
 from unrolled.cli.options import EngineName, load_predictor
 from unrolled.errors import UsageError
+
+if TYPE_CHECKING:
+    from unrolled.models.predictor import Predictor
 
 
 def verb(
@@ -34,15 +37,8 @@ def verb(
     task = model_directory.load_config(directory).get("task")
     if task != "language":
         if (encoding, errors) != ("utf-8", "strict"):
-            raise UsageError(
-                f"--encoding and --errors are as in training for a model of the task {task}: leave them out"
-            )
-        result = load_predictor(directory, engine).evaluate(data or (), part)
-        if as_json:
-            print_json(result.as_dict())
-            return
-        say(f"data                {result.name}")
-        print("\n".join(result.lines()))
+            raise UsageError(f"--encoding and --errors of the task {task} are as in training: leave them out")
+        _evaluate_by_task(load_predictor(directory, engine), data or [], part, as_json=as_json)
         return
     from unrolled.inference import LanguageModel
     from unrolled.inference.evaluation_text import find_text
@@ -62,3 +58,13 @@ def verb(
     print(f"bits per byte       {result.bits_per_byte:.4f}")
     print(f"unknown tokens      {result.unknown_rate:.3%}")
     print(f"tokens per second   {result.tokens_per_second:,.0f}")
+
+
+def _evaluate_by_task(predictor: "Predictor", data: list[str], part: str | None, *, as_json: bool) -> None:
+    """A model of another task than language."""
+    result = predictor.evaluate(data, part)
+    if as_json:
+        print_json(result.as_dict())
+        return
+    say(f"data                {result.name}")
+    print("\n".join(result.lines()))

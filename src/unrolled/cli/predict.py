@@ -16,7 +16,7 @@ from unrolled import model_directory
 from unrolled.cli.console import ProgressBar, print_json, say
 from unrolled.cli.lines import read_chunks
 from unrolled.cli.options import EngineName, load_predictor, with_settings
-from unrolled.errors import ModelDirectoryError, UsageError
+from unrolled.errors import UsageError
 from unrolled.models.predictor import LINES_AT_ONCE, PredictionSettings
 
 
@@ -30,10 +30,7 @@ def verb(
     prediction: PredictionSettings,
 ) -> None:
     """Parse, predict, print."""
-    task = model_directory.load_config(directory).get("task")
-    if task not in models.TASKS:
-        raise ModelDirectoryError(f'{directory}: its task is "{task}", expected one of {", ".join(models.TASKS)}')
-    if task == "language":
+    if model_directory.load_config(directory).get("task") == "language":
         raise UsageError(f"{directory}: is a language model: see unrolled generate and unrolled score")
     predictor = load_predictor(directory, engine)
     number = 0
