@@ -101,8 +101,8 @@ def in_a_process(text: Path, unit: str, environment: dict[str, str]) -> dict[str
 
 def one(text: str, unit: str) -> dict[str, float]:
     """Seconds and peak resident memory of reading the text here."""
-    from unrolled.text.settings import TextSettings
     from unrolled.models.language.data import prepare
+    from unrolled.text.settings import TextSettings
 
     start = time.perf_counter()
     data = prepare([text], TextSettings(unit=unit))
