@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from unrolled.engines import LayerWeights, autograd
 from unrolled.nn.attention import Attention
-from unrolled.nn.dropout import Dropout, keep_mask
+from unrolled.nn.dropout import Dropout, dropped_rows, keep_mask
 from unrolled.nn.reading import EMBEDDING_RANGE, read_tokens
 from unrolled.nn.recurrent import Parts, Recurrent
 from unrolled.nn.regularization import Regularization
@@ -142,7 +142,11 @@ class Decoder(nn.Module):
     def _one_by_one(self, ids: Tensor, state: DecoderState, source: Source) -> Decoded:
         recurrent, wanted = self.recurrent, self.regularization
         engine, cell = recurrent.engine_for(self.embedding.weight), recurrent.cell
-        x = self.input_dropout(nn.functional.embedding(ids, self.embedding.weight))
+        index, rows = ids, self.embedding.weight
+        if self.training and wanted.dropout_embedding:
+            generator = self.input_dropout.generator
+            index, rows = dropped_rows(ids, rows, of_tokens=wanted.dropout_embedding, generator=generator)
+        x = self.input_dropout(nn.functional.embedding(index, rows))
         first, *others = (recurrent.layer_weights(layer) for layer in range(recurrent.num_layers))
         size = x.shape[2]
         terms = autograd.linear(engine, x, first.weight_ih[:, :size], first.bias_ih)  # of all steps at once
