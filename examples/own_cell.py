@@ -64,9 +64,8 @@ def tell(event: Event) -> None:
         case Prepared():
             print(f"Training {event.description} on the engine {event.engine}, {event.steps_a_pass} steps a pass")
         case Validated():
-            print(
-                f"  pass {event.passes:.2f}  {event.loss:.3f} nats per character, perplexity {event.figures['perplexity']:.2f}"
-            )
+            perplexity = event.figures["perplexity"]
+            print(f"  pass {event.passes:.2f}  {event.loss:.3f} nats per character, perplexity {perplexity:.2f}")
         case Finished():
             print(f"  {event.steps} steps in {event.seconds:.0f} s")
         case _:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ class Learner:
         try:
             self._restore(state, tensors)
         except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
+            reason = shorten(str(error), 200, placeholder="...")  # torch names each weight
             raise ModelDirectoryError(f"training/: does not fit the model beside it ({reason}): train anew") from error
 
     def _restore(self, state: Mapping[str, Any], tensors: Tensors) -> None:
