@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import CorpusError
-from unrolled.text import Part, TextSettings, Tokenizer, chunks, decoding, read_corpus, split_text, token_cache
+from unrolled.text import (
+    Part,
+    TextSettings,
+    Tokenizer,
+    chunks,
+    decoding,
+    read_corpus,
+    split_text,
+    token_cache,
+    vocabulary,
+)
 from unrolled.text import corpus as corpus_module
 from unrolled.text.batches import SentenceReader, StreamReader
 from unrolled.text.chunks import grouped, line_chunks
@@ -263,3 +273,13 @@ def test_a_cache_that_cannot_be_is_explained(part: Part, tmp_path: Path, monkeyp
     monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "file"))
     with pytest.raises(CorpusError, match=r"cannot be kept there .*: name a folder with room in UNROLLED_CACHE$"):
         token_cache.kept_tokenizer(part, part, TextSettings())
+
+
+def test_subwords_of_a_long_text_are_learnt_from_pieces_of_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"{'early' if number < 100_000 else 'later'} {number % 7}\n" for number in range(200_000))
+    settings = TextSettings(unit="bpe", vocabulary_size=300)
+    whole = Tokenizer.from_json(vocabulary.train_vocabulary(text, settings), "bpe")
+    monkeypatch.setattr(vocabulary, "SUBWORD_SAMPLE", len(text) // 4)
+    sampled = Tokenizer.from_json(vocabulary.train_vocabulary(Pieces(text, 1000), settings), "bpe")
+    assert {"early", "later"} <= {token.strip("Ġ") for token in sampled.tokens}
+    assert set(sampled.tokens) == set(whole.tokens)

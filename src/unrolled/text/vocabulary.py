@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import tokenizers
 
 _ALL = 1 << 40  # a vocabulary larger than any text
+SUBWORD_SAMPLE = 1 << 25
+"""Characters of a text from which subwords are learnt, about; of a longer one every so many pieces are taken."""
 
 
 def train_vocabulary(text: str | Text, settings: TextSettings) -> str:
@@ -25,7 +27,8 @@ def train_vocabulary(text: str | Text, settings: TextSettings) -> str:
 
     Words and characters: the unknown token, the end of a line, then the most frequent tokens, as many as
     `settings.vocabulary_size` allows in all, each at least `settings.min_count` times in the text; tokens that are
-    equally frequent go by code point. Subwords: the 256 bytes, then byte-pair merges (Sennrich et al. 2016).
+    equally frequent go by code point. Subwords: the 256 bytes, then byte-pair merges (Sennrich et al. 2016), learnt from
+    some `SUBWORD_SAMPLE` characters.
 
     Raises:
         TokenizerError: the text has lone surrogates, which no file can hold.
@@ -86,7 +89,10 @@ def _count_words(text: str | Text, settings: TextSettings) -> dict[str, int]:
 
 
 def _train_subwords(text: str | Text, settings: TextSettings) -> "tokenizers.Tokenizer":
-    """Byte pairs: merged until the vocabulary is full or no pair occurs often enough."""
+    """Byte pairs: merged until the vocabulary is full or no pair occurs often enough.
+
+    Pieces of a long text, spread evenly over it, stand for all of it: merges hang on what is frequent.
+    """
     from tokenizers import pre_tokenizers, trainers
 
     library = _rules(settings)
@@ -97,7 +103,11 @@ def _train_subwords(text: str | Text, settings: TextSettings) -> "tokenizers.Tok
         special_tokens=[],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    library.train_from_iterator(_chunks(text), trainer)
+    length = sum(len(chunk) for chunk in line_chunks(text))
+    taken = (
+        chunk for number, chunk in enumerate(_chunks(text)) if number % max(1, round(length / SUBWORD_SAMPLE)) == 0
+    )
+    library.train_from_iterator(taken, trainer)
     return library
 
 
