@@ -27,8 +27,8 @@ def train_vocabulary(text: str | Text, settings: TextSettings) -> str:
 
     Words and characters: the unknown token, the end of a line, then the most frequent tokens, as many as
     `settings.vocabulary_size` allows in all, each at least `settings.min_count` times in the text; tokens that are
-    equally frequent go by code point. Subwords: the 256 bytes, then byte-pair merges (Sennrich et al. 2016), learnt from
-    some `SUBWORD_SAMPLE` characters.
+    equally frequent go by code point. Subwords: the 256 bytes, then byte-pair merges (Sennrich et al. 2016), learnt
+    from some `SUBWORD_SAMPLE` characters.
 
     Raises:
         TokenizerError: the text has lone surrogates, which no file can hold.
