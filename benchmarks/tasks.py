@@ -32,12 +32,14 @@ MADE = (
     ":patterns: --task tag --minutes 1",
     ":embedded: --task correct --minutes 10",
 )
+COUNTING = ":counting: --read sentences --pre-tokenized --minutes 1"
+"""Numbers that count by ones, twos or threes: does a language model go on with each?"""
 LENGTH = tuple(
-    f":words: --task translate --unit char --minutes 2 --attention {attention}"
+    f"joined.tsv --task translate --unit char --minutes 3 --attention {attention}"
     for attention in ("general", "additive", "none", "none --reverse-source")
 )
-LENGTHS = (0, 15, 30, 45, 200)
-"""Bounds of the classes of lengths, in characters of the source."""
+MOST_JOINED = 4
+"""Dates that stand side by side in a line of joined.tsv, one to so many."""
 TEXT = "war-and-peace.txt --unit word --vocabulary-size 10000 --split 90/5/5 --samples 1000"
 FILL = (
     f"{TEXT} --task fill --epochs 8",
@@ -73,28 +75,51 @@ def made(folder: Path, data: Path) -> list[dict[str, Any]]:
     for number, options in enumerate(MADE):
         seconds = train(options, folder / str(number), data)
         rows.append({"options": options, "seconds": seconds, "result": unrolled("evaluate", folder / str(number))})
+    seconds = train(COUNTING, folder / "counting", data)
+    rows.append({"options": COUNTING, "seconds": seconds, "result": {"continued": continued(folder / "counting")}})
     return rows
+
+
+def continued(directory: Path) -> float:
+    """Share of the held-out sequences whose last number is the model's first guess, given those before."""
+    from unrolled import LanguageModel
+    from unrolled.inference.evaluation_text import find_text
+
+    model = LanguageModel.load(directory)
+    text, _ = find_text(model.config, None, "validation")
+    scores = model.score(text.splitlines(), details=True)
+    return float(np.mean([score.details[-2].rank == 1 for score in scores if score.details]))
 
 
 def length(folder: Path, data: Path) -> list[dict[str, Any]]:
     """Exact answers by the length of the source, with attention and without."""
     from unrolled import Translator
 
+    (folder / "joined.tsv").write_text(joined_dates(), encoding="utf-8")
     rows = []
     for number, options in enumerate(LENGTH):
-        seconds = train(options, folder / str(number), data)
+        seconds = train(options, folder / str(number), folder)
         model = Translator.load(folder / str(number))
         pairs, _ = model.task.rows_of(model.config, (), None)
         answers = model.translate([pair.source for pair in pairs])
         right = np.array([answer.text == pair.target for answer, pair in zip(answers, pairs, strict=True)])
-        classes = np.digitize([len(pair.source) for pair in pairs], LENGTHS[1:-1])
-        by_length = {
-            f"up to {LENGTHS[n + 1]}": [float(right[classes == n].mean()), int((classes == n).sum())]
-            for n in range(len(LENGTHS) - 1)
-            if (classes == n).any()
-        }
-        rows.append({"options": options, "seconds": seconds, "exact": float(right.mean()), "by_length": by_length})
+        counts = np.array([pair.target.count(" ") + 1 for pair in pairs])
+        by_dates = {str(n): float(right[counts == n].mean()) for n in range(1, MOST_JOINED + 1)}
+        rows.append({"options": options, "seconds": seconds, "exact": float(right.mean()), "exact_by_dates": by_dates})
     return rows
+
+
+def joined_dates() -> str:
+    """The dates that Unrolled makes, one to `MOST_JOINED` of them in a line, as many lines of each."""
+    from unrolled.text import read_corpus
+
+    pairs = [line.split("\t") for line in read_corpus(":dates:").text.splitlines()]
+    lines, start, count = [], 0, 1
+    while start + count <= len(pairs):
+        sides = zip(*pairs[start : start + count], strict=True)
+        lines.append("\t".join(" ".join(side) for side in sides))
+        start, count = start + count, count % MOST_JOINED + 1
+    return "".join(f"{line}\n" for line in lines)
 
 
 def fill(folder: Path, data: Path) -> list[dict[str, Any]]:
