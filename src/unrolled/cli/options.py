@@ -27,7 +27,7 @@ def load_predictor(directory: Path, engine: str) -> "Predictor":
     from unrolled import model_directory, models
 
     task = model_directory.load_config(directory).get("task")
-    if task not in models.TASKS:
+    if not isinstance(task, str) or task not in models.TASKS:
         raise ModelDirectoryError(f"{directory}: its task is {task!r}, expected one of {', '.join(models.TASKS)}")
     predictor: Predictor = models.get(task).load(directory, engine=engine)
     return predictor
