@@ -103,7 +103,9 @@ def task_model(
                 task=task,
                 text=unrolled.TextSettings(min_count=2, split="80/10/10"),
                 model=unrolled.ModelSettings(hidden=8, embedding=7, layers=2),
-                training=unrolled.TrainingSettings(epochs=12, batch=4, learning_rate=0.03, threads=1),
+                training=unrolled.TrainingSettings(
+                    epochs=12 if task == "classify" else 5, batch=4, learning_rate=0.03, threads=1
+                ),
                 regularization=unrolled.Regularization(dropout=0.0),
             )
         return folder / task
@@ -143,6 +145,85 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Call
         }[kind]
         training = unrolled.TrainingSettings(epochs=8, batch=8, window=16, learning_rate=0.03, threads=1)
         unrolled.train(corpus, folder / kind, text=text, model=model, training=training)
+        return folder / kind
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def tiny_pairs() -> str:
+    """90 pairs, source, tab and target: the words change places and shapes, names stay; some words occur once."""
+    choose = random.Random(10)
+    verbs, things = {"sees": "sieht", "doesn't see": "sieht nicht"}, {"a cat": "Katze", "the café": "Café", "日本": "Japan"}
+    lines = []
+    for number in range(90):
+        who = choose.choice(("Zoë", "Anna May", f"Mr{number}"))
+        verb, thing = choose.choice(list(verbs)), choose.choice(list(things))
+        end = choose.choice((".", "", " , again !"))
+        lines.append(f"{who} {verb} {thing}{end}\t{things[thing]} {who} {verbs[verb]}{end}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def sequence_model(
+    tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, tiny_text: str
+) -> Callable[[str], Path]:
+    """Model directories by kind, each trained when it is first asked for; they are not to be changed.
+
+    "words", "shared", "backwards" and "plain" translate, "correct" corrects, "fill" and "fill letters" fill gaps.
+    Together they have all kinds of attention and none, shared and separate vocabularies, each unit, one file and two,
+    and lie in one folder beside their data: pairs.tsv, sources.txt, targets.txt and text.txt.
+    """
+    folder = tmp_path_factory.mktemp("tiny sequences")
+    pairs, sources, targets, text = (folder / name for name in ("pairs.tsv", "sources.txt", "targets.txt", "text.txt"))
+    pairs.write_text(tiny_pairs, encoding="utf-8")
+    for number, path in enumerate((sources, targets)):
+        sides = [line.split("\t")[number] for line in tiny_pairs.splitlines()]
+        path.write_text("\n".join(sides) + "\n", encoding="utf-8")
+    text.write_text("\n".join(tiny_text.split("\n")[:70]) + "\n", encoding="utf-8")
+
+    @cache
+    def train(kind: str) -> Path:
+        import unrolled
+        from unrolled.models.correct import CorrectionSettings
+        from unrolled.models.fill import FillSettings
+        from unrolled.models.rows import ExampleSettings
+        from unrolled.models.translate import TranslationSettings
+
+        words = unrolled.TextSettings("word", min_count=2, split="80/10/10")
+        bpe, letters = unrolled.TextSettings("bpe", vocabulary_size=290), unrolled.TextSettings("char")
+        task, data, chosen, model, own = {
+            "words": ("translate", [pairs], words, ("gru", 8, 7, 1), TranslationSettings()),
+            "shared": (
+                *("translate", [sources, targets], bpe, ("lstm", 8, 8, 2, True)),
+                TranslationSettings("additive", False, False, True),
+            ),
+            "backwards": (
+                *("translate", [pairs], words, ("gru", 8, 5, 2)),
+                TranslationSettings("dot", True, True),
+            ),
+            "plain": ("translate", [pairs], letters, ("tanh", 8, 6, 1), TranslationSettings("none")),
+            "correct": ("correct", [text], bpe, ("gru", 8, 8, 1), TranslationSettings()),
+            "fill": ("fill", [text], words, ("gru", 8, 7, 2), None),
+            "fill letters": ("fill", [text], letters, ("lstm", 8, 6, 1), None),
+        }[kind]
+        if task == "fill":
+            settings: tuple[object, ...] = (FillSettings(),)
+        else:
+            settings = (ExampleSettings(), own, *([CorrectionSettings()] if task == "correct" else []))
+        epochs = {"words": 20, "backwards": 20, "fill": 8}.get(kind, 2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("unrolled.training.output.draw_curve", lambda records, **_: b"no picture")
+            unrolled.train(
+                data,
+                folder / kind,
+                task=task,
+                own=settings,
+                text=chosen,
+                model=unrolled.ModelSettings(*model),
+                training=unrolled.TrainingSettings(epochs=epochs, batch=8, learning_rate=0.02, threads=1),
+                regularization=unrolled.Regularization(dropout=0.0),
+            )
         return folder / kind
 
     return train

@@ -3,12 +3,14 @@
 import gzip
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from unrolled.cli.app import run
 from unrolled.models.classify.predictor import Classifier
 from unrolled.models.tag.predictor import Tagger
 
@@ -112,9 +114,12 @@ def test_a_pipe_that_is_closed_in_a_plain_locale(process: Call, task_model: Call
     assert outcome.lines[0].endswith(f"\t{LINES[1]}")
 
 
-def test_a_closed_standard_input_is_one_line(process: Call, task_model: Callable[[str], Path]) -> None:
-    outcome = process('unrolled predict "$1" - <&-', task_model("tag"))
-    assert outcome.error(1) == "standard input is closed: name a file"
+def test_a_closed_standard_input_is_one_line(
+    task_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it then
+    assert run(["predict", str(task_model("tag")), "-"]) == 1
+    assert capsys.readouterr().err == "unrolled: error: standard input is closed: name a file\n"
 
 
 # What is refused

@@ -33,6 +33,7 @@ def evaluate(task, path):
     models.get(task).load(path).evaluate()
 for task, path in (pair.split(":", 1) for pair in sys.argv[1:3]):
     models.get(task).load(path).answers(["warm up"], PredictionSettings())
+assert "torch._dynamo" not in sys.modules, "to draw values without memory loads torch's compiler, which takes seconds"
 for pair in sys.argv[3:]:
     task, path = pair.split(":", 1)
     for door in (load, evaluate, resume):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from unrolled import engines
 from unrolled.cells import Cell
@@ -139,12 +140,23 @@ def check_files(files: ModelFiles, shape: type[Any], network: type[Any]) -> None
             f"model.safetensors: has {len(files.tensors)} tensors, too few for the {layers} layers in config.json"
         )
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             empty = network(sizes)
     except (RuntimeError, OverflowError, UsageError) as error:
         reason = str(error).splitlines()[0]
         raise ModelDirectoryError(f'config.json: no model has the sizes under "model" ({reason})') from error
     refuse_other_shapes(empty, files.config, files.tensors)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out to draw values for tensors that have none: torch loads its compiler for it, which takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in {"uniform_", "normal_"}:
+            return args[0] if args else (kwargs or {})["tensor"]  # of torch.nn.init
+        return func(*args, **(kwargs or {}))
 
 
 def load_network(network: TaskNetwork, files: ModelFiles) -> None:
