@@ -154,7 +154,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Call
 def tiny_pairs() -> str:
     """90 pairs, source, tab and target: the words change places and shapes, names stay; some words occur once."""
     choose = random.Random(10)
-    verbs, things = {"sees": "sieht", "doesn't see": "sieht nicht"}, {"a cat": "Katze", "the café": "Café", "日本": "Japan"}
+    verbs, things = (
+        {"sees": "sieht", "doesn't see": "sieht nicht"},
+        {"a cat": "Katze", "the café": "Café", "日本": "Japan"},
+    )
     lines = []
     for number in range(90):
         who = choose.choice(("Zoë", "Anna May", f"Mr{number}"))
@@ -165,9 +168,7 @@ def tiny_pairs() -> str:
 
 
 @pytest.fixture(scope="session")
-def sequence_model(
-    tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, tiny_text: str
-) -> Callable[[str], Path]:
+def sequence_model(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, tiny_text: str) -> Callable[[str], Path]:
     """Model directories by kind, each trained when it is first asked for; they are not to be changed.
 
     "words", "shared", "backwards" and "plain" translate, "correct" corrects, "fill" and "fill letters" fill gaps.
@@ -192,26 +193,27 @@ def sequence_model(
 
         words = unrolled.TextSettings("word", min_count=2, split="80/10/10")
         bpe, letters = unrolled.TextSettings("bpe", vocabulary_size=290), unrolled.TextSettings("char")
-        task, data, chosen, model, own = {
-            "words": ("translate", [pairs], words, ("gru", 8, 7, 1), TranslationSettings()),
+        kinds: dict[str, tuple[str, list[Path], unrolled.TextSettings, unrolled.ModelSettings, object]] = {
+            "words": ("translate", [pairs], words, unrolled.ModelSettings("gru", 8, 7), TranslationSettings()),
             "shared": (
-                *("translate", [sources, targets], bpe, ("lstm", 8, 8, 2, True)),
+                *("translate", [sources, targets], bpe, unrolled.ModelSettings("lstm", 8, 8, 2, True)),
                 TranslationSettings("additive", False, False, True),
             ),
             "backwards": (
-                *("translate", [pairs], words, ("gru", 8, 5, 2)),
+                *("translate", [pairs], words, unrolled.ModelSettings("gru", 8, 5, 2)),
                 TranslationSettings("dot", True, True),
             ),
-            "plain": ("translate", [pairs], letters, ("tanh", 8, 6, 1), TranslationSettings("none")),
-            "correct": ("correct", [text], bpe, ("gru", 8, 8, 1), TranslationSettings()),
-            "fill": ("fill", [text], words, ("gru", 8, 7, 2), None),
-            "fill letters": ("fill", [text], letters, ("lstm", 8, 6, 1), None),
-        }[kind]
+            "plain": ("translate", [pairs], letters, unrolled.ModelSettings("tanh", 8, 6), TranslationSettings("none")),
+            "correct": ("correct", [text], bpe, unrolled.ModelSettings("gru", 8, 8), TranslationSettings()),
+            "fill": ("fill", [text], words, unrolled.ModelSettings("gru", 8, 7, 2), None),
+            "fill letters": ("fill", [text], letters, unrolled.ModelSettings("lstm", 8, 6), None),
+        }
+        task, data, chosen, model, own = kinds[kind]
         if task == "fill":
             settings: tuple[object, ...] = (FillSettings(),)
         else:
             settings = (ExampleSettings(), own, *([CorrectionSettings()] if task == "correct" else []))
-        epochs = {"words": 20, "backwards": 20, "fill": 8}.get(kind, 2)
+        epochs = {"words": 10, "backwards": 10, "fill": 5}.get(kind, 1)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("unrolled.training.output.draw_curve", lambda records, **_: b"no picture")
             unrolled.train(
@@ -220,7 +222,7 @@ def sequence_model(
                 task=task,
                 own=settings,
                 text=chosen,
-                model=unrolled.ModelSettings(*model),
+                model=model,
                 training=unrolled.TrainingSettings(epochs=epochs, batch=8, learning_rate=0.02, threads=1),
                 regularization=unrolled.Regularization(dropout=0.0),
             )

@@ -23,7 +23,7 @@ class PredictionSettings:
     beam: int = option(5, "Hypotheses kept side by side in beam search; 1 is greedy")
     best: int = option(1, "How many translations of each line to show, with scores; at most --beam")
     length_penalty: float = option(1.0, "Exponent of the length by which scores are divided; 0 favours short ones")
-    most_output: int = option(200, "Longest output in tokens")
+    most_output: int | None = option(None, "Longest output in tokens (default: 200, for long lines twice as long)")
     alignment: str | None = option(
         None, "Draw what each output token looked at: into this folder as PNG, on the screen for -"
     )
@@ -37,14 +37,14 @@ class PredictionSettings:
             raise UsageError(f"length_penalty is {self.length_penalty}: give a number of at least 0")
 
 
-def refuse_below_one(**counts: int) -> None:
-    """Refuse a count that is below 1.
+def refuse_below_one(**counts: int | None) -> None:
+    """Refuse a count that is below 1; None is one that was left open.
 
     Raises:
         UsageError: names it.
     """
     for name, count in counts.items():
-        if count < 1:
+        if count is not None and count < 1:
             raise UsageError(f"{name} is {count}: give a whole number of at least 1")
 
 

@@ -39,14 +39,13 @@ def noisy(line: str, rate: float, generator: random.Random) -> str:
 
 
 def noisy_pairs(lines: Iterable[str], rate: float, seed: int) -> list[tuple[str, str]]:
-    """Each line with mistakes and as it was; the same pairs for the same lines, rate and seed.
+    """Each line with mistakes and as it was; the same pair for the same line, rate and seed, wherever it stands.
 
     Raises:
         UsageError: the rate is not a share.
     """
     _check(rate)
-    generator = random.Random(seed)
-    return [(_noisy(line, rate, generator), line) for line in lines]
+    return [(_noisy(line, rate, random.Random(f"{seed} {line}")), line) for line in lines]
 
 
 def _check(rate: float) -> None:

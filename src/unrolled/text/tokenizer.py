@@ -121,7 +121,11 @@ class Tokenizer:
         if self._characters is not None:
             return list(text)
         refuse_surrogates(text)
-        return [text[start:end].strip(" ") for start, end in self._library.encode(text).offsets]
+        found, reached = [], 0
+        for start, end in self._library.encode(text).offsets:  # that of a symbol may begin with the letter before it
+            found.append(text[max(start, reached) : end].strip(" "))
+            reached = end
+        return found
 
     def unseen(self, text: str) -> list[str]:
         """Words or characters of the text that are not in the vocabulary: each once, in order."""

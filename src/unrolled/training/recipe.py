@@ -40,6 +40,7 @@ def filled(settings: Settings) -> Settings:
     model, training, wanted = settings.model, settings.training, settings.regularization
     defaults = models.get(settings.task).defaults(settings.text.unit or DEFAULT_UNIT)
     hidden = model.hidden or (model.embedding if model.tied else None) or defaults.hidden
+    tied = defaults.tied and model.embedding in {None, hidden} if model.tied is None else model.tied
     rate = defaults.learning_rate if training.optimizer == "adamw" else None
     return replace(
         settings,
@@ -47,9 +48,9 @@ def filled(settings: Settings) -> Settings:
             model,
             cell=model.cell or defaults.cell,
             hidden=hidden,
-            embedding=model.embedding or (None if model.tied else defaults.embedding) or hidden,
+            embedding=model.embedding or (None if tied else defaults.embedding) or hidden,
             layers=model.layers or defaults.layers,
-            tied=defaults.tied if model.tied is None else model.tied,
+            tied=tied,
         ),
         training=replace(
             training,

@@ -63,9 +63,9 @@ class Corrector(Translator):
         """Correct copies of clean lines, with the mistakes that are made for what is held out.
 
         Raises:
-            CorpusError: the lines cannot be read.
+            CorpusError: the lines cannot be read, or one is too long.
         """
-        rows, name = self.task.rows_of(self.config, sources, part)
+        rows, name = self._rows_of(sources, part)
         scores = self.score([(row.source, row.target) for row in rows])
         found = [each.text for each in self.translate([row.source for row in rows])]
         clean, noisy = [row.target for row in rows], [row.source for row in rows]

@@ -40,6 +40,7 @@ class Fill(Task):
     summary = "Find missing words from both sides."
     takes = "any text, a sentence a line"
     options = (FillSettings,)
+    unused = frozenset({"window", "random_windows", "activation", "temporal_activation"})
 
     def defaults(self, unit: str) -> Defaults:
         """By the unit; few words and many passes want more to be dropped."""

@@ -17,7 +17,7 @@ from unrolled.inference.evaluation_text import find_text
 from unrolled.models.fill import TASK, by_lines
 from unrolled.models.fill.network import FillNetwork, FillShape
 from unrolled.models.network import check_files, load_network
-from unrolled.models.predictor import PredictionSettings, Predictor
+from unrolled.models.predictor import PredictionSettings, Predictor, refuse_below_one
 from unrolled.models.rows import encode_texts, saved_tokenizer
 from unrolled.models.task import check_task
 from unrolled.text.examples import Ids, Sequences
@@ -188,9 +188,10 @@ class Filler(Predictor):
             first: number of the first line, for messages.
 
         Raises:
-            CorpusError: a line without a gap.
-            UsageError: a candidate has no word.
+            CorpusError: a line without a gap, or with one that touches a word.
+            UsageError: a candidate has no word, or a count is below 1.
         """
+        refuse_below_one(top=top, batch=batch)
         encoded = [self._with_gaps(line, number) for number, line in enumerate(lines, first)]
         if candidates:
             return [
@@ -219,7 +220,9 @@ class Filler(Predictor):
 
         Raises:
             CorpusError: a line is empty.
+            UsageError: the batch is below 1.
         """
+        refuse_below_one(batch=batch)
         ids = [each[:-1] for each in encode_texts(self.tokenizer, lines)]
         for number, each in enumerate(ids, first):
             if not len(each):
@@ -259,12 +262,16 @@ class Filler(Predictor):
     def _with_gaps(self, line: str, number: int) -> tuple[Ids, list[int]]:
         """Tokens of a line, and which of them are gaps."""
         placeholder = PLACEHOLDER[self.tokenizer.unit]
-        text = _GAPS.sub(placeholder, line)
+        text, count = _GAPS.subn(placeholder, line.replace("\n", " "))
+        if not count:
+            raise CorpusError(f"line {number} has no gap: write {GAP} for each missing word, with blanks around it")
         surfaces = self.tokenizer.surfaces(text)
         gaps = [place for place, surface in enumerate(surfaces) if surface == placeholder]
-        if not gaps:
-            raise CorpusError(f"line {number} has no gap: write {GAP} for each missing word, with blanks around it")
-        return self.tokenizer.encode(text), gaps
+        if len(gaps) != count:
+            raise CorpusError(f"line {number} has a gap that is a part of a word: put blanks around {GAP}")
+        ids = self.tokenizer.encode(text)
+        ids[gaps] = self.tokenizer.unknown_id or 0  # whatever the text that it was trained on calls a word
+        return ids, gaps
 
     def _ranked(self, line: str, ids: Ids, gaps: list[int], candidates: Sequence[str], batch: int) -> Filling:
         """The candidates for each gap, by probability."""

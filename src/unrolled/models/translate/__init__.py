@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from unrolled.errors import UsageError
-from unrolled.models.rows import ExampleSettings, RowData, Rows, RowTask
+from unrolled.models.rows import UNUSED, ExampleSettings, RowData, Rows, RowTask
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report
 from unrolled.nn.regularization import Regularization
@@ -47,6 +47,7 @@ class Translate(RowTask[Pair]):
     takes = "lines of source, tab and target, or two files with as many lines"
     options: tuple[type[Any], ...] = (ExampleSettings, TranslationSettings)
     unit = "bpe"
+    unused = UNUSED - {"tied"} | {"signal_norm"}
 
     def defaults(self, unit: str) -> Defaults:
         """The same for all units."""
@@ -56,7 +57,7 @@ class Translate(RowTask[Pair]):
         """Pairs of one file, or of two.
 
         Raises:
-            UsageError: more than two sources.
+            UsageError: more than two files, or two that hold pairs each.
         """
         if len(corpora) == 1:
             return read_pairs(corpora[0].text, listed(corpora[0].sources))
@@ -64,8 +65,10 @@ class Translate(RowTask[Pair]):
             raise UsageError(
                 f"there are {len(corpora)} files: give one with tabs, or one of sources and one of targets"
             )
-        one, other = corpora
-        return align(one.text, other.text, listed(one.sources), listed(other.sources))
+        (one, other), names = (corpus.text for corpus in corpora), [listed(corpus.sources) for corpus in corpora]
+        if all("\t" in text.split("\n", 1)[0] for text in (one, other)):
+            raise UsageError(f"{' and '.join(names)} hold pairs with tabs each: put them into one file")
+        return align(one, other, *names)
 
     def data(
         self, rows: Rows[Pair], text: TextSettings, own: Sequence[Any], files: "ModelFiles | None", report: Report

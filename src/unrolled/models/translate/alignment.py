@@ -1,6 +1,7 @@
 """Attention as a matrix, drawn: a row for each output token, a column for each of the source."""
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 SHADES = " ·░▒▓█"
 LONGEST = 12
 """Characters of a token that a row is named by."""
-LEAST_SHOWN = 0.05
+INCHES_A_TOKEN, MOST_INCHES = 0.26, 40
 
 
 def alignment_text(weights: npt.NDArray[np.float32], source: Sequence[str], target: Sequence[str]) -> list[str]:
@@ -42,20 +43,24 @@ def draw_alignment(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width, height = (1.6 + 0.26 * max(8, len(tokens)) for tokens in (source, target))
+    sides = [min(INCHES_A_TOKEN, MOST_INCHES / len(tokens)) for tokens in (source, target)]
+    width, height = (1.6 + side * max(8, len(tokens)) for side, tokens in zip(sides, (source, target), strict=True))
+    sizes = [8 * side / INCHES_A_TOKEN for side in sides]
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     names = [[_shown(token) for token in tokens] for tokens in (source, target)]
-    axes.set_xticks(range(len(source)), names[0], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(target)), names[1], fontsize=8)
+    axes.set_xticks(range(len(source)), names[0], rotation=90, fontsize=sizes[0])
+    axes.set_yticks(range(len(target)), names[1], fontsize=sizes[1])
     axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=2)
     axes.set_xlabel("source")
     axes.set_ylabel("output")
     if title:
         axes.set_title(_shown(title, 60), fontsize=9)
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

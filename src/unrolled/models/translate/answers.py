@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from unrolled.models.translate.alignment import alignment_text
 
+END = "⏎"
+"""How the end of a line is shown."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -19,8 +22,7 @@ class Output:
         score: log-probability in nats over a power of the length; what ranks.
         log_probability: of all tokens, the end too, in nats.
         is_complete: whether it came to its end before it was cut off.
-        alignment: (T, S) how much each output token looked at each source token; T counts the end. None without
-            attention.
+        alignment: (T, S) how much each of `steps` looked at each source token; None without attention.
     """
 
     text: str
@@ -29,6 +31,11 @@ class Output:
     log_probability: float
     is_complete: bool
     alignment: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The tokens, and the end where it was reached: what the rows of the alignment are of."""
+        return (*self.tokens, END) if self.is_complete else self.tokens
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Translation:
                 f"{output.score:.4f}\t{output.log_probability:.4f}\t{output.text}" if self.shows_scores else output.text
             )
             if self.shows_alignment and output.alignment is not None:
-                rows += alignment_text(output.alignment, self.source_tokens, (*output.tokens, "⏎"))
+                rows += alignment_text(output.alignment, self.source_tokens, output.steps)
         return rows
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Pairs of texts, ready to be trained on."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from unrolled.models.rows import (
     RowData,
     RowReport,
     Rows,
+    all_too_long,
     encode_texts,
     saved_tokenizer,
     shown_tokens,
@@ -25,6 +27,10 @@ from unrolled.text.pairs import Pair
 from unrolled.text.settings import DEFAULT_UNIT, TextSettings
 from unrolled.text.tokenizer import Tokenizer, train_tokenizer
 
+LEAST_OFTEN = 100
+"""How often two neighbours have to occur to become one subword. A vocabulary that grows with the data is far better
+where there are few (Sennrich and Zhang, arXiv:1905.11901): each token is met often enough to be learnt, and a number is
+read by its digits."""
 Sources = Callable[[Integers, int], Sequences]
 """Source tokens of some examples, in a pass."""
 
@@ -84,6 +90,8 @@ def make_data(
             )
         ]
         fits = [max(len(one), len(other)) <= examples.most_tokens for one, other in zip(*sides, strict=True)]
+        if not any(fits):
+            raise all_too_long(part, examples.most_tokens)
         if not all(fits):
             notes.append(
                 f"{part}: {fits.count(False):,} pairs of more than {examples.most_tokens:,} tokens are left out"
@@ -130,6 +138,8 @@ def tokenizers_of(
         source = saved_tokenizer(text, files.tokenizer_json)
         target = files.target_tokenizer_json
         return source, source if target is None else saved_tokenizer(text, target)
+    if text.unit == "bpe":
+        text = replace(text, min_count=max(text.min_count, LEAST_OFTEN))
     sides = [[row.source for row in train], [row.target for row in train]]
     if is_shared:
         both = train_tokenizer(_lines([*sides[0], *sides[1]]), text)

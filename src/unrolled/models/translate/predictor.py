@@ -14,12 +14,12 @@ from unrolled import metrics, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.model_directory import ModelFiles
 from unrolled.models.network import check_files, load_network
-from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line
-from unrolled.models.rows import RowTask, encode_texts, saved_tokenizer, shown_tokens
+from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line, refuse_below_one
+from unrolled.models.rows import RowTask, encode_texts, saved_tokenizer, short_enough, shown_tokens
 from unrolled.models.task import check_task
 from unrolled.models.translate import TASK
 from unrolled.models.translate.alignment import draw_alignment
-from unrolled.models.translate.answers import Output, PairScore, Translation, TranslatorResult
+from unrolled.models.translate.answers import END, Output, PairScore, Translation, TranslatorResult
 from unrolled.models.translate.network import TranslationNetwork, TranslationShape
 from unrolled.nn.beam_search import Hypothesis, beam_search
 from unrolled.nn.decoder import DecoderState, Source
@@ -29,6 +29,7 @@ from unrolled.text.tokenizer import Tokenizer
 from unrolled.text.tokenizer_json import UNKNOWN
 
 BATCH = 32
+USUAL_MOST = 200
 
 
 class _Beams(NamedTuple):
@@ -83,7 +84,7 @@ class Translator(Predictor):
         beam: int = 5,
         best: int = 1,
         length_penalty: float = 1.0,
-        most_output: int = 200,
+        most_output: int | None = None,
         batch: int = BATCH,
         first: int = 1,
     ) -> list[Translation]:
@@ -97,7 +98,7 @@ class Translator(Predictor):
             beam: outputs kept side by side; 1 is greedy.
             best: how many of each line are wanted, at most `beam`.
             length_penalty: see `nn.beam_search`.
-            most_output: most tokens of an output, its end too.
+            most_output: most tokens of an output, its end too; None: `USUAL_MOST`, for long lines twice their tokens.
             batch: lines side by side.
             first: number of the first line, for messages.
 
@@ -105,6 +106,7 @@ class Translator(Predictor):
             CorpusError: a line is empty, or too long.
             UsageError: a number is outside its range.
         """
+        refuse_below_one(beam=beam, best=best, most_output=most_output, batch=batch)
         ids = encode_texts(self.tokenizer, lines)
         for number, (line, tokens) in enumerate(zip(lines, ids, strict=True), first):
             refuse_bad_line(line, number, len(tokens), self._most)
@@ -140,7 +142,9 @@ class Translator(Predictor):
 
         Raises:
             CorpusError: a side is empty, or too long.
+            UsageError: the batch is below 1.
         """
+        refuse_below_one(batch=batch)
         sides = [encode_texts(self.tokenizer, [source for source, _ in pairs])]
         sides.append(encode_texts(self.target_tokenizer, [target for _, target in pairs]))
         for number, (pair, *tokens) in enumerate(zip(pairs, *sides, strict=True), first):
@@ -166,16 +170,14 @@ class Translator(Predictor):
     def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> TranslatorResult:
         """Translate the sources of pairs, and hold the translations against the targets.
 
-        Raises:
-            CorpusError: they cannot be read.
-        """
-        rows, name = self.task.rows_of(self.config, sources, part)
-        return self.evaluate_pairs(rows, name)
+        BLEU and chrF (Papineni et al. 2002, Popovic 2015) are sacrebleu's (Post, arXiv:1804.08771).
 
-    def evaluate_pairs(self, rows: Sequence[Pair], name: str) -> TranslatorResult:
-        """BLEU and chrF (Papineni et al. 2002, Popovic 2015) by sacrebleu (Post, arXiv:1804.08771)."""
+        Raises:
+            CorpusError: they cannot be read, or one is too long.
+        """
         from sacrebleu import BLEU, CHRF
 
+        rows, name = self._rows_of(sources, part)
         scores = self.score([(row.source, row.target) for row in rows])
         found = [each.text for each in self.translate([row.source for row in rows])]
         wanted = [row.target for row in rows]
@@ -191,6 +193,16 @@ class Translator(Predictor):
             (str(bleu.get_signature()), str(chrf.get_signature())),
         )
 
+    def _rows_of(self, sources: Sequence[str | Path], part: str | None) -> tuple[list[Pair], str]:
+        """Pairs to evaluate, and what to call them; of its own, those that training left out are left out here."""
+        rows, name = self.task.rows_of(self.config, sources, part)
+        ids = encode_texts(self.tokenizer, [row.source for row in rows])
+        wanted = encode_texts(self.target_tokenizer, [row.target for row in rows])
+        lengths = [max(len(one), len(other)) for one, other in zip(ids, wanted, strict=True)]
+        places, is_own = [f"{name}, line {row.line}" for row in rows], not sources or part is not None
+        fits, name = short_enough(lengths, self._most, places, name, may_leave_out=is_own)
+        return [rows[number] for number in fits], name
+
     @torch.no_grad()
     def _search(
         self,
@@ -199,7 +211,7 @@ class Translator(Predictor):
         beam: int,
         best: int,
         length_penalty: float,
-        most_output: int,
+        most_output: int | None,
     ) -> list[list[Hypothesis]]:
         network, lengths = self._network, torch.from_numpy(sequences.lengths[rows])
         source, begun = network.read(torch.from_numpy(sequences.padded(rows)), lengths)
@@ -219,26 +231,34 @@ class Translator(Predictor):
             width=beam,
             start=end,
             end=end,
-            max_tokens=[most_output] * len(rows),
+            max_tokens=[most_output or max(USUAL_MOST, 2 * int(length)) for length in lengths],
             length_penalty=length_penalty,
             best=best,
         )
 
     def _translation(self, line: str, ids: Ids, found: list[Hypothesis]) -> Translation:
-        surfaces = self.tokenizer.surfaces(line)
+        surfaces = self.tokenizer.surfaces(line.replace("\n", " "))
         outputs = []
         for each in found:
             alignment = self._alignment(each, len(ids))
             tokens = np.array(each.tokens, dtype=np.int64)
-            text = self.target_tokenizer.decode(tokens)
-            unknown = np.flatnonzero(tokens == self.target_tokenizer.unknown_id)
-            if len(unknown) and alignment is not None:
-                looked = [int(alignment[place][: len(surfaces)].argmax()) for place in unknown]
-                for place in looked:
-                    text = text.replace(UNKNOWN, surfaces[place], 1)
+            text = self._written(tokens, surfaces, alignment)
             shown = shown_tokens(self.target_tokenizer, tokens)
             outputs.append(Output(text, shown, each.score, each.log_probability, each.is_complete, alignment))
-        return Translation(line, (*shown_tokens(self.tokenizer, ids), "⏎"), tuple(outputs))
+        return Translation(line, (*shown_tokens(self.tokenizer, ids), END), tuple(outputs))
+
+    def _written(self, tokens: Ids, surfaces: Sequence[str], alignment: npt.NDArray[np.float32] | None) -> str:
+        """The text of an output, with words of the source for what is unknown."""
+        unknown = self.target_tokenizer.unknown_id
+        if alignment is None or not surfaces or unknown not in tokens:
+            return self.target_tokenizer.decode(tokens)
+        stream, pieces = self.target_tokenizer.decode_stream(), []
+        for token, row in zip(tokens.tolist(), alignment, strict=False):  # which has a row for the end, too
+            piece = stream.push(token)
+            if token == unknown:
+                piece = piece.replace(UNKNOWN, surfaces[int(row[: len(surfaces)].argmax())])
+            pieces.append(piece)
+        return "".join(pieces) + stream.finish()
 
     def _alignment(self, hypothesis: Hypothesis, length: int) -> npt.NDArray[np.float32] | None:
         """(T, S) in the source's own order."""
@@ -252,8 +272,7 @@ class Translator(Predictor):
         for number, each in enumerate(found, first):
             output = each.outputs[0]
             if output.alignment is not None:
-                target = (*output.tokens, "⏎") if output.is_complete else output.tokens
-                picture = draw_alignment(output.alignment, each.source_tokens, target, title=each.source)
+                picture = draw_alignment(output.alignment, each.source_tokens, output.steps, title=each.source)
                 (folder / f"alignment-{number:04}.png").write_bytes(picture)
 
     @torch.no_grad()
@@ -291,4 +310,6 @@ def _tokenizers(files: ModelFiles, task: RowTask[Any], shape: TranslationShape) 
         if not shape.shared:
             raise ModelDirectoryError(f"{files.directory}: has no target_tokenizer.json: restore it or train again")
         return source, source
+    if shape.shared:
+        raise ModelDirectoryError("target_tokenizer.json: the model has one vocabulary for both sides: train again")
     return source, saved_tokenizer(text, files.target_tokenizer_json, size=shape.target_size)
