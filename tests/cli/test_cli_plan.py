@@ -34,7 +34,7 @@ def test_the_plan_as_json(unrolled: Call, corpus: Path) -> None:
 
 
 def test_a_plan_needs_a_text_but_no_place(unrolled: Call) -> None:
-    assert unrolled("train", "--show-plan").error(2).startswith("CORPUS is missing")
+    assert unrolled("train", "--show-plan").error(2).startswith("DATA is missing")
 
 
 def test_a_planned_run_prints_its_plan_and_is_repeated_bit_for_bit(

@@ -15,7 +15,7 @@ from unrolled import engines
 from unrolled.cli import STARTED, console
 from unrolled.cli import train as verb
 from unrolled.engines.portable import Portable
-from unrolled.training import learner, reading
+from unrolled.training import learner
 from unrolled.training import output as output_module
 from unrolled.training.loop import train_steps
 
@@ -119,7 +119,7 @@ def test_a_signal_while_the_text_is_read_ends_at_once_and_leaves_nothing(
         os.kill(os.getpid(), number)
         go_on.wait(60)
 
-    monkeypatch.setattr(reading, "prepare", read_for_ever)
+    monkeypatch.setattr("unrolled.models.language.data.prepare", read_for_ever)
     outcome = unrolled("train", corpus, "--out", tmp_path / "model", *FEW)
     go_on.set()
     assert outcome.status == status
@@ -156,7 +156,7 @@ def test_ctrl_c_saves_and_what_it_prints_goes_on(
 def test_what_cannot_be_meant_is_refused(unrolled: Call, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     assert unrolled("train", corpus).error(2).startswith("--out is missing: name the model directory to write")
-    assert unrolled("train", "--out", out).error(2).startswith("CORPUS is missing: give a file, a folder, - for")
+    assert unrolled("train", "--out", out).error(2).startswith("DATA is missing: give a file, a folder, - for")
     for options, message in (
         (("--epochs", 1, "--minutes", 2), "epochs, minutes and anneal exclude each other: give one of them"),
         (("--epochs", -1), "epochs is -1.0: give a number above 0"),

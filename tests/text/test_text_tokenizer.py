@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from unrolled.errors import CorpusError, TokenizerError, UsageError
 from unrolled.text import TextSettings, Tokenizer, train_tokenizer
+from unrolled.text.settings import DEFAULT_UNIT
 from unrolled.text.vocabulary import keep_most_frequent
 
 CORPUS = (
@@ -85,7 +86,7 @@ def test_a_stream_goes_on_behind_what_was_written(name: str) -> None:
 @every_setting
 def test_the_file_is_all_there_is(name: str) -> None:
     tokenizer, settings = trained(name), SETTINGS[name]
-    read = Tokenizer.from_json(tokenizer.to_json(), settings.unit)
+    read = Tokenizer.from_json(tokenizer.to_json(), settings.unit or DEFAULT_UNIT)
     assert read.tokens == tokenizer.tokens
     assert read.encode(CORPUS).tolist() == tokenizer.encode(CORPUS).tolist()
     assert read.decode(read.encode(CORPUS)) == tokenizer.decode(tokenizer.encode(CORPUS))
@@ -241,17 +242,18 @@ def test_files_with_a_damaged_vocabulary(name: str) -> None:
     ]
     for change in changes:
         with pytest.raises(TokenizerError, match="no tokenizer of Unrolled"):
-            Tokenizer.from_json(changed(name, change), SETTINGS[name].unit)
+            Tokenizer.from_json(changed(name, change), SETTINGS[name].unit or DEFAULT_UNIT)
     if name != "word":  # a longer character, or one outside the byte-level alphabet
         text = changed(name, lambda data: vocabulary(data).update({"\u2603\u2603": len(vocabulary(data))}))
         with pytest.raises(TokenizerError, match="train again"):
-            Tokenizer.from_json(text, SETTINGS[name].unit)
+            Tokenizer.from_json(text, SETTINGS[name].unit or DEFAULT_UNIT)
 
 
 def test_characters_need_no_library_and_nothing_needs_torch(run_python: Callable[..., str]) -> None:
     code = """
 import sys
 from unrolled.text import Tokenizer
+from unrolled.text.settings import DEFAULT_UNIT
 tokenizer = Tokenizer.from_json(sys.argv[1], "char")
 print(tokenizer.decode(tokenizer.encode("the man\\n")), end="")
 print(sorted({"torch", "tokenizers", "matplotlib"} & set(sys.modules)))
