@@ -43,9 +43,11 @@ def test_the_same_seed_gives_the_same(line: str, rate: float, seed: int) -> None
 
 @given(st.lists(LINES, max_size=5), RATES, SEEDS)
 def test_pairs_are_noisy_and_clean(lines: list[str], rate: float, seed: int) -> None:
+    """And equal lines have equal mistakes, wherever they stand."""
     pairs = noisy_pairs(iter(lines), rate, seed)
-    generator = random.Random(seed)
-    assert pairs == [(noisy(line, rate, generator), line) for line in lines]
+    assert [line for _, line in pairs] == lines
+    assert noisy_pairs(lines[::-1], rate, seed) == pairs[::-1]
+    assert pairs == [(noisy(line, rate, random.Random(f"{seed} {line}")), line) for line in lines]
 
 
 @given(st.lists(st.sampled_from(["12", "--", "x", "Ah", "été", "日本", "it's"]), min_size=1, max_size=12), SEEDS)
