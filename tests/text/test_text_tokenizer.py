@@ -253,7 +253,6 @@ def test_characters_need_no_library_and_nothing_needs_torch(run_python: Callable
     code = """
 import sys
 from unrolled.text import Tokenizer
-from unrolled.text.settings import DEFAULT_UNIT
 tokenizer = Tokenizer.from_json(sys.argv[1], "char")
 print(tokenizer.decode(tokenizer.encode("the man\\n")), end="")
 print(sorted({"torch", "tokenizers", "matplotlib"} & set(sys.modules)))
