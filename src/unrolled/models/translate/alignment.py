@@ -10,7 +10,8 @@ import numpy.typing as npt
 SHADES = " ·░▒▓█"
 LONGEST = 12
 """Characters of a token that a row is named by."""
-INCHES_A_TOKEN, MOST_INCHES = 0.26, 40
+INCHES_A_TOKEN, MOST_NAMED = 0.26, 100
+"""Of more tokens than that, the picture grows no further and names some only."""
 
 
 def alignment_text(weights: npt.NDArray[np.float32], source: Sequence[str], target: Sequence[str]) -> list[str]:
@@ -43,15 +44,13 @@ def draw_alignment(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sides = [min(INCHES_A_TOKEN, MOST_INCHES / len(tokens)) for tokens in (source, target)]
-    width, height = (1.6 + side * max(8, len(tokens)) for side, tokens in zip(sides, (source, target), strict=True))
-    sizes = [8 * side / INCHES_A_TOKEN for side in sides]
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    named = [range(0, len(tokens), -(-len(tokens) // MOST_NAMED)) for tokens in (source, target)]
+    size = [1.6 + INCHES_A_TOKEN * min(max(8, len(tokens)), MOST_NAMED) for tokens in (source, target)]
+    figure = Figure(figsize=(size[0], size[1]), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    names = [[_shown(token) for token in tokens] for tokens in (source, target)]
-    axes.set_xticks(range(len(source)), names[0], rotation=90, fontsize=sizes[0])
-    axes.set_yticks(range(len(target)), names[1], fontsize=sizes[1])
+    axes.set_xticks(named[0], [_shown(source[place]) for place in named[0]], rotation=90, fontsize=8)
+    axes.set_yticks(named[1], [_shown(target[place]) for place in named[1]], fontsize=8)
     axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=2)
     axes.set_xlabel("source")
     axes.set_ylabel("output")
