@@ -194,7 +194,7 @@ def sequence_model(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, ti
         words = unrolled.TextSettings("word", min_count=2, split="80/10/10")
         bpe, letters = unrolled.TextSettings("bpe", vocabulary_size=290), unrolled.TextSettings("char")
         kinds: dict[str, tuple[str, list[Path], unrolled.TextSettings, unrolled.ModelSettings, object]] = {
-            "words": ("translate", [pairs], words, unrolled.ModelSettings("gru", 8, 7), TranslationSettings()),
+            "words": ("translate", [pairs], words, unrolled.ModelSettings("gru", 8, 7), TranslationSettings("general")),
             "shared": (
                 *("translate", [sources, targets], bpe, unrolled.ModelSettings("lstm", 8, 8, 2, True)),
                 TranslationSettings("additive", False, False, True),

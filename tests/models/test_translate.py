@@ -631,5 +631,5 @@ def test_settings_that_mean_nothing_are_refused(task: str) -> None:
 
 
 def test_an_attention_that_is_none_of_the_kinds_is_refused() -> None:
-    with pytest.raises(UsageError, match=r'^attention is "best": choose one of general, dot, additive, none$'):
+    with pytest.raises(UsageError, match=r'^attention is "best": choose one of additive, general, dot, none$'):
         TranslationSettings(attention="best")

@@ -198,7 +198,7 @@ SIZES: dict[str, Any] = {
         ({"target_size": "7"}, "target_size is '7': give"),
         ({"layers": True}, "layers is True: give"),
         ({"hidden_size": 5}, "hidden is 5: give an even number, half for each direction of the encoder"),
-        ({"attention": "bilinear"}, 'attention is "bilinear": choose one of general, dot, additive, none'),
+        ({"attention": "bilinear"}, 'attention is "bilinear": choose one of additive, general, dot, none'),
         ({"input_feeding": 1}, "input_feeding is 1: expected bool"),
         ({"tied": True}, "tied weights need equal sizes: embedding is 3, hidden is 4"),
         ({"shared": True}, "one embedding needs one vocabulary, not 9 and 7 tokens"),

@@ -379,8 +379,10 @@ def all_too_long(part: str, most: int) -> CorpusError:
     )
 
 
-def saved_tokenizer(text: TextSettings, content: str, *, size: int | None = None) -> Tokenizer:
-    """The tokenizer of a model directory.
+def saved_tokenizer(
+    text: TextSettings, content: str, *, size: int | None = None, name: str = "tokenizer.json"
+) -> Tokenizer:
+    """The tokenizer of a model directory; `name` is that of its file, for messages.
 
     Raises:
         TokenizerError: it is none of the unit.
@@ -388,9 +390,7 @@ def saved_tokenizer(text: TextSettings, content: str, *, size: int | None = None
     """
     tokenizer = Tokenizer.from_json(content, text.unit or DEFAULT_UNIT)
     if size is not None and tokenizer.vocabulary_size != size:
-        raise ModelDirectoryError(
-            f"tokenizer.json has {tokenizer.vocabulary_size} tokens, the model {size}: train again"
-        )
+        raise ModelDirectoryError(f"{name} has {tokenizer.vocabulary_size} tokens, the model {size}: train again")
     return tokenizer
 
 

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from unrolled.model_directory import ModelFiles
     from unrolled.models.translate.network import TranslationNetwork
 
-ATTENTIONS = ("general", "dot", "additive", "none")
+ATTENTIONS = ("additive", "general", "dot", "none")
+"""The first learns alignments in a third of the passes that the others take, at a little more cost."""
 
 
 @dataclass(frozen=True)
 class TranslationSettings:
     """How a source is read and looked at."""
 
-    attention: str = option("general", "How a step of the output scores those of the source", choices=ATTENTIONS)
+    attention: str = option("additive", "How a step of the output scores those of the source", choices=ATTENTIONS)
     input_feeding: bool = option(True, "Let each step of the output know where the one before looked")
     reverse_source: bool = option(
         False, "Read the source backwards, the remedy before attention (Sutskever et al. 2014)"

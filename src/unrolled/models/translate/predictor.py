@@ -312,4 +312,5 @@ def _tokenizers(files: ModelFiles, task: RowTask[Any], shape: TranslationShape) 
         return source, source
     if shape.shared:
         raise ModelDirectoryError("target_tokenizer.json: the model has one vocabulary for both sides: train again")
-    return source, saved_tokenizer(text, files.target_tokenizer_json, size=shape.target_size)
+    target = saved_tokenizer(text, files.target_tokenizer_json, size=shape.target_size, name="target_tokenizer.json")
+    return source, target
