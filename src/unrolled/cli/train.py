@@ -1,8 +1,9 @@
 """Train a model on data and write a model directory; without --task, a language model on a text.
 
-DATA is a file, several files, a folder (all files below it), - for standard input, or :embedded: for a text that
-comes with Python. With --minutes, the size of a language model and all else that is left open is planned for this text,
-this machine and this time; --show-plan prints the plan and ends. Ctrl-C stops and saves; --resume goes on.
+DATA is a file, several files, a folder (all files below it), - for standard input, :embedded: for a text that comes
+with Python, or one of the small data with known answers that Unrolled makes, such as :dates: (docs/tasks.md). With
+--minutes, the size of a language model and all else that is left open is planned for this text, this machine and this
+time; --show-plan prints the plan and ends. Ctrl-C stops and saves; --resume goes on.
 
 Example: unrolled train novel.txt --out novel --unit word --minutes 10
 """
@@ -35,12 +36,18 @@ if TYPE_CHECKING:
 
 OWN = tuple(dict.fromkeys(group for name in models.TASKS for group in models.get(name).options))
 """Settings that some tasks have of their own."""
+TAKES = "; ".join(f"for {name} {models.get(name).takes}" for name in models.TASKS)
+"""What each task is trained on."""
 
 
 @partial(with_settings, own=OWN)
 def verb(
-    data: Annotated[list[str] | None, typer.Argument(help="Text or data to train on.", show_default=False)] = None,
-    task: Annotated[str, typer.Option(metavar="|".join(models.TASKS), help="What to learn.")] = "language",
+    data: Annotated[
+        list[str] | None, typer.Argument(metavar="[DATA]...", help="Text or data to train on.", show_default=False)
+    ] = None,
+    task: Annotated[str, typer.Option(metavar="|".join(models.TASKS), help=f"What to learn. DATA is {TAKES}.")] = (
+        "language"
+    ),
     out: Annotated[str, typer.Option("--out", help="Model directory to write.", show_default=False)] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,

@@ -13,9 +13,13 @@ from unrolled.settings import check_choice, option
 class ModelSettings:
     """Shape of the network and how its weights begin."""
 
-    cell: str | None = option(None, "Recurrent cell (default: gru for characters, else lstm)", choices=cells.names())
-    hidden: int | None = option(None, "Units in each recurrent layer (default: 256 for characters, else 200)")
-    embedding: int | None = option(None, "Size of token vectors (default: as hidden)")
+    cell: str | None = option(
+        None, "Recurrent cell (default: gru, but lstm for a language model of words)", choices=cells.names()
+    )
+    hidden: int | None = option(
+        None, "Units in each recurrent layer (default of a language model: 256 for characters, else 200)"
+    )
+    embedding: int | None = option(None, "Size of token vectors (default of a language model: as hidden)")
     layers: int | None = option(None, "Recurrent layers (default: 1)")
     tied: bool | None = option(None, "Use one matrix for token vectors and output layer; needs equal sizes")
     most_parameters: int | None = option(None, "Most weights in all that a plan for --minutes may come to")

@@ -17,6 +17,7 @@ from unrolled.text.settings import TextSettings
 
 OPTIMIZERS = {"adamw": 0.01, "sgd": 10.0, "momentum": 1.0, "rmsprop": 0.005, "adagrad": 0.05}
 """Optimizers by name, each with its default learning rate."""
+RATES = ", ".join(f"{rate:g} {name}" for name, rate in OPTIMIZERS.items())
 SCHEDULES = ("linear", "cosine", "halving", "constant")
 AVERAGES = ("none", "triggered")
 
@@ -29,14 +30,17 @@ class TrainingSettings:
     minutes: float | None = option(
         None, "Wall time of the whole command; what other options leave open is planned for it (see --show-plan)"
     )
-    batch: int | None = option(None, "Sequences trained side by side (default: 32 for characters, else 16)")
+    batch: int | None = option(
+        None, "Sequences trained side by side (default of a language model: 32 for characters, else 16)"
+    )
     window: int | None = option(
         None, "Time steps after which backpropagation through time is cut (default: 64 for characters, else 32)"
     )
     random_windows: bool = option(False, "Cut elsewhere in each pass, into windows of random lengths around --window")
     optimizer: str = option("adamw", "Optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float | None = option(
-        None, f"Highest learning rate (default: {', '.join(f'{rate:g} {name}' for name, rate in OPTIMIZERS.items())})"
+        None,
+        f"Highest learning rate (default of a language model: {RATES})",
     )
     schedule: str = option(
         "linear",
