@@ -187,7 +187,6 @@ def sequence_model(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, ti
     def train(kind: str) -> Path:
         import unrolled
         from unrolled.models.correct import CorrectionSettings
-        from unrolled.models.fill import FillSettings
         from unrolled.models.rows import ExampleSettings
         from unrolled.models.translate import TranslationSettings
 
@@ -210,7 +209,7 @@ def sequence_model(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, ti
         }
         task, data, chosen, model, own = kinds[kind]
         if task == "fill":
-            settings: tuple[object, ...] = (FillSettings(),)
+            settings: tuple[object, ...] = (ExampleSettings(),)
         else:
             settings = (ExampleSettings(), own, *([CorrectionSettings()] if task == "correct" else []))
         epochs = {"words": 10, "backwards": 10, "fill": 5}.get(kind, 1)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from unrolled import cells, engines
 from unrolled.cli.options import EngineName, with_settings
 from unrolled.errors import UsageError
+from unrolled.models.settings import ModelSettings
 from unrolled.nn.initialization import NAMES as INITIALIZATIONS
 from unrolled.nn.regularization import Regularization
 from unrolled.settings import options_of
 from unrolled.text.settings import ERRORS, READINGS, UNITS, TextSettings
-from unrolled.models.settings import ModelSettings
 from unrolled.training.settings import AVERAGES, OPTIMIZERS, SCHEDULES, TrainingSettings
 
 from .conftest import Call

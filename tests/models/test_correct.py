@@ -14,7 +14,6 @@ import unrolled
 from unrolled.errors import CorpusError, UsageError
 from unrolled.models.correct import HELD_OUT_SEED, TASK, CorrectionSettings
 from unrolled.models.correct.predictor import Corrector, CorrectorResult, word_errors
-from unrolled.models.fill import FillSettings
 from unrolled.models.rows import ExampleSettings
 from unrolled.models.translate import TranslationSettings
 from unrolled.models.translate.data import TranslationData
@@ -206,7 +205,11 @@ def _no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(task: str, *, seed: int = 1) -> Settings:
     """Everything that chance decides is on: order, dropout of all kinds, unknown words, gaps, mistakes."""
     pairs = (ExampleSettings(unknown_share=0.2), TranslationSettings(shared_vocabulary=task == "correct"))
-    own = {"fill": (FillSettings(0.3),), "translate": pairs, "correct": (*pairs, CorrectionSettings(0.5))}[task]
+    own = {
+        "fill": (ExampleSettings(unknown_share=0.3),),
+        "translate": pairs,
+        "correct": (*pairs, CorrectionSettings(0.5)),
+    }[task]
     return Settings(
         TextSettings("word", min_count=2),
         unrolled.ModelSettings(hidden=6, embedding=5, layers=2),

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+import unrolled
 from unrolled import metrics, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
-from unrolled.models.fill import TASK, FillSettings
+from unrolled.models.fill import TASK
 from unrolled.models.fill.data import FillData
 from unrolled.models.fill.predictor import Candidate, Filler, FillerResult, Filling
 from unrolled.models.predictor import PredictionSettings
+from unrolled.models.rows import ExampleSettings
 from unrolled.models.task import SavedData
 from unrolled.text.settings import TextSettings
 from unrolled.training.settings import Settings, TrainingSettings
@@ -100,7 +102,7 @@ def test_all_candidates_come_to_one_but_for_what_is_no_word(filler: Filler) -> N
 
 
 def test_a_candidate_of_one_word_has_its_probability_and_of_several_the_chain_rules(filler: Filler) -> None:
-    line, words = "Zoë ___ a ___, again.", ["sees", "won't see", "qqq", "sees no one"]
+    line, words = "Zoë ___ a ___, again.", ["sees", "won't see", "dog", "sees no one"]
     tokenizer, unknown = filler.tokenizer, filler.tokenizer.unknown_id or 0
     (filling,) = filler.fill([line], candidates=words, batch=2)
     whole = with_gaps(filler, line)
@@ -120,6 +122,39 @@ def test_a_candidate_of_one_word_has_its_probability_and_of_several_the_chain_ru
     of_sees = next(each.probability for each in free.gaps[0] if each.word == "sees")
     assert next(each.probability for each in filling.gaps[0] if each.word == "sees") == pytest.approx(of_sees, rel=1e-5)
     assert filling.filled == f"Zoë {filling.gaps[0][0].word} a {filling.gaps[1][0].word}, again."
+
+
+def test_candidates_of_one_word_are_ranked_at_once_and_unknown_ones_refused(filler: Filler) -> None:
+    one, other = (filler.fill(["Zoë ___ a dog", "the ___"], candidates=words) for words in (["sees", "dog"], ["dog"]))
+    (free,) = filler.fill(["Zoë ___ a dog"], top=10**6)
+    expected = {each.word: each.probability for each in free.gaps[0] if each.word in {"sees", "dog"}}
+    assert {each.word: each.probability for each in one[0].gaps[0]} == pytest.approx(expected, rel=1e-6)
+    assert [each.word for each in other[1].gaps[0]] == ["dog"]
+    with pytest.raises(UsageError, match=r'^candidate "qqq" has a word that the model does not know: leave it out$'):
+        filler.fill(["Zoë ___ a dog"], candidates=["dog", "qqq"])
+
+
+def test_lines_over_the_limit_are_left_out_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("a b c\n" * 30 + "a b c d e\n" + "a b c\n" * 10 + "a b c d e\n", encoding="utf-8")
+    data = TASK.prepare([path], TextSettings(unit="word", split="80/20"), (ExampleSettings(most_tokens=4),))
+    assert any("lines of more than 4 tokens are left out" in note for note in data.notes())
+    assert data.size % 3 == 0
+    unrolled.train(
+        path,
+        tmp_path / "model",
+        task="fill",
+        own=ExampleSettings(most_tokens=4),
+        model=unrolled.ModelSettings(hidden=4, embedding=4),
+        training=unrolled.TrainingSettings(epochs=1),
+    )
+    model = Filler.load(tmp_path / "model")
+    for ask in (model.score, model.fill):
+        with pytest.raises(CorpusError, match=r"^line 2 has 5 tokens, the model reads at most 4 "):
+            ask(["a ___ c", "a b ___ d e"])
+    assert "without" in model.evaluate().name
+    with pytest.raises(CorpusError, match=r"text\.txt, line 31 has 5 tokens, the model reads at most 4 "):
+        model.evaluate(path)
 
 
 def test_scores_are_what_fill_says_of_each_word_with_it_alone_missing(filler: Filler) -> None:
@@ -191,8 +226,8 @@ def test_letters_are_missed_and_found(letters: Filler) -> None:
         assert [each.probability for each in candidates] == pytest.approx(row[best].tolist(), rel=1e-5)
     first, second = (candidates[0].word for candidates in filling.gaps)
     assert filling.filled == f"the c{first}t s{second} Zoë"
-    (ranked,) = letters.fill(["the c___t"], candidates=["a", "ou"])
-    assert {each.word for each in ranked.gaps[0]} == {"a", "ou"}
+    (ranked,) = letters.fill(["the c___t"], candidates=["a", "on"])
+    assert {each.word for each in ranked.gaps[0]} == {"a", "on"}
     (score,) = letters.score(["the cat"])
     assert score.words == 7
 
@@ -245,7 +280,7 @@ def test_answers_take_candidates_apart(filler: Filler) -> None:
 
 @pytest.mark.parametrize("line", ["", " \t"])
 def test_empty_lines_have_no_score(filler: Filler, line: str) -> None:
-    with pytest.raises(CorpusError, match=r"^line 8 is empty: there is no word to score, leave it out$"):
+    with pytest.raises(CorpusError, match=r"^line 8 is empty: there is nothing to answer, leave it out$"):
         filler.scores(["fine", line], first=7)
 
 
@@ -309,7 +344,7 @@ def test_another_tasks_directory_is_refused(sequence_model: Callable[[str], Path
 
 def prepared(path: Path, content: str, **text: Any) -> FillData:
     path.write_text(content, encoding="utf-8")
-    data = TASK.prepare([path], TextSettings(**{"unit": "word", **text}), (FillSettings(),))
+    data = TASK.prepare([path], TextSettings(**{"unit": "word", **text}), (ExampleSettings(),))
     assert isinstance(data, FillData)
     return data
 
@@ -362,7 +397,7 @@ def test_the_baseline_knows_no_ends_of_lines(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_reads_the_same_data(sequence_model: Callable[[str], Path]) -> None:
     files = model_directory.load(sequence_model("fill"))
     text = TextSettings(**files.config["text"])
-    data = TASK.prepare_again(SavedData(files.config["data"], files), [], text, (FillSettings(),))
+    data = TASK.prepare_again(SavedData(files.config["data"], files), [], text, (ExampleSettings(),))
     assert data.tokenizers() == {"tokenizer_json": files.tokenizer_json}
     assert data.record()["parts"] == files.config["data"]["parts"]
 
@@ -371,8 +406,8 @@ def test_subwords_and_shares_that_cannot_be_meant_are_refused(tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"^--unit is bpe: a gap is one token, and a word would be several: take word"):
         prepared(tmp_path / "text.txt", "a b\n" * 20, unit="bpe")
     for share in (-0.1, 1.0, math.nan):
-        with pytest.raises(UsageError, match=rf"^gap_share is {share}: give a share of at least 0 and below 1$"):
-            FillSettings(share)
+        with pytest.raises(UsageError, match=rf"^unknown_share is {share}: give a share of at least 0 and below 1$"):
+            ExampleSettings(unknown_share=share)
 
 
 @pytest.mark.parametrize(
@@ -388,4 +423,4 @@ def test_settings_that_mean_nothing_are_refused(group: str, value: Any, option: 
     usual = {"text": TextSettings(), "model": ModelSettings(), "training": TrainingSettings()}
     with pytest.raises(UsageError, match=rf"^{option}.* means nothing to the task fill: leave it out$"):
         Settings(**{**usual, group: value}, task="fill")
-    assert np.isfinite(Settings(**usual, task="fill").own[0].gap_share)  # type: ignore[arg-type]
+    assert np.isfinite(Settings(**usual, task="fill").own[0].unknown_share)  # type: ignore[arg-type]

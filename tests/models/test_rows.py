@@ -14,6 +14,7 @@ from unrolled import model_directory, models
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.models.classify import TASK, ClassificationSettings
 from unrolled.models.classify.data import ClassificationData
+from unrolled.models.labels import with_all_labels
 from unrolled.models.rows import (
     ExampleSettings,
     encode_texts,
@@ -307,3 +308,16 @@ def test_settings_that_mean_nothing_to_a_task_are_refused(task: str) -> None:
         Settings(**{**usual, name: value})
     filled = TrainingSettings(window=models.get(task).defaults("word").window, samples=0)
     Settings(TextSettings(), ModelSettings(tied=False), filled, task=task)
+
+
+def test_a_label_that_chance_holds_out_of_training_is_brought_back() -> None:
+    held = [("c", "x"), ("d", "rare")]
+    parts = {"train": [("a", "x"), ("b", "y")], "validation": held, "test": [("e", "odd"), ("f", "y")]}
+    found = with_all_labels(parts, lambda row: [row[1]])
+    assert found == {
+        "train": [("a", "x"), ("b", "y"), ("d", "rare"), ("e", "odd")],
+        "validation": [("c", "x")],
+        "test": [("f", "y")],
+    }
+    with pytest.raises(CorpusError, match=r"^the test part has no example whose label occurs in training too: give"):
+        with_all_labels(parts | {"test": [("e", "odd")]}, lambda row: [row[1]])

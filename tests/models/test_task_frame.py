@@ -181,7 +181,9 @@ def test_the_door_takes_a_task_and_its_settings(data: dict[str, Path], tmp_path:
     )
     assert isinstance(finished, Finished)
     assert finished.sources == (str(data["classify"]),)
-    with pytest.raises(UsageError, match=r"^task classify has settings of its own: expected ExampleSettings, Classif"):
+    with pytest.raises(
+        UsageError, match=r"^task classify has settings of its own: expected one of each of ExampleSettings, Classif"
+    ):
         unrolled.train(data["classify"], tmp_path / "other", task="classify", own=OWN["tag"])
     with pytest.raises(UsageError, match=r'^task is "translation": choose one of language, '):
         unrolled.train(data["classify"], tmp_path / "other", task="translation")

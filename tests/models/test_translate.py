@@ -439,7 +439,7 @@ def test_answers_as_lines_and_as_json() -> None:
     assert answer.text == "x"
     assert answer.lines() == ["x", "x y"]
     scored = replace(answer, shows_scores=True)
-    assert scored.lines() == ["-0.5000\t-0.7500\tx", "-1.0000\t-2.0000\tx y"]
+    assert scored.lines() == ["1\t-0.5000\t-0.7500\tx", "1\t-1.0000\t-2.0000\tx y"]
     drawn = replace(scored, shows_alignment=True).lines()
     assert [line.split("|")[0].strip() for line in drawn[1:3] + drawn[4:]] == ["x", "⏎", "x", "y"]
     assert [line.split("|")[2].strip() for line in drawn[1:3]] == ["a 0.90", "⏎ 0.75"]

@@ -62,7 +62,8 @@ def verb(
 
 def _evaluate_by_task(predictor: "Predictor", data: list[str], part: str | None, *, as_json: bool) -> None:
     """A model of another task than language."""
-    result = predictor.evaluate(data, part)
+    with ProgressBar("evaluating") as bar:
+        result = predictor.evaluate(data, part, tell=lambda share: bar.update(share, ""))
     if as_json:
         print_json(result.as_dict())
         return

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unrolled import models
+from unrolled import model_directory, models
 from unrolled.cli import STARTED
 from unrolled.cli.console import IS_HEARD, duration, print_json, program, say
 from unrolled.cli.options import with_settings
@@ -45,9 +45,10 @@ def verb(
     data: Annotated[
         list[str] | None, typer.Argument(metavar="[DATA]...", help="Text or data to train on.", show_default=False)
     ] = None,
-    task: Annotated[str, typer.Option(metavar="|".join(models.TASKS), help=f"What to learn. DATA is {TAKES}.")] = (
-        "language"
-    ),
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(models.TASKS), help=f"What to learn (default: language). DATA is {TAKES}."),
+    ] = None,
     out: Annotated[str, typer.Option("--out", help="Model directory to write.", show_default=False)] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,
@@ -61,6 +62,7 @@ def verb(
     own: dict[type[Any], Any],
 ) -> None:
     """Parse, train, say what came of it."""
+    task = _task_of(task, out if resume else "")
     settings = Settings(text, model, training, regularization, task, _own_of(task, own))
     if show_plan:
         print_plan(data or [], settings, as_json=as_json)
@@ -72,6 +74,14 @@ def verb(
     finished = train(data or [], Path(out), settings, resume=resume, overwrite=overwrite)
     if as_json:
         print_json(asdict(finished) | {"directory": str(finished.directory)})
+
+
+def _task_of(given: str | None, resumed: str) -> str:
+    """What to learn: what is given or, for a run that goes on in a directory, what it has been learning."""
+    found = model_directory.load_config(resumed).get("task") if resumed and model_directory.has_model(resumed) else None
+    if given is not None and found not in {None, given}:
+        raise UsageError(f"--task is {given}, but the run to resume has {found}: leave it out, or train anew")
+    return given or str(found or "language")
 
 
 def _own_of(task: str, own: dict[type[Any], Any]) -> tuple[Any, ...]:

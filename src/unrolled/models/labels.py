@@ -2,13 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from unrolled import metrics
 from unrolled.errors import CorpusError
 from unrolled.text.examples import Integers
+
+Row = TypeVar("Row")
 
 
 def label_list(labels: Iterable[str], name: str) -> list[str]:
@@ -21,6 +24,25 @@ def label_list(labels: Iterable[str], name: str) -> list[str]:
     if len(found) < 2:
         raise CorpusError(f'{name}: every example has the label "{found[0]}": give examples of two labels at least')
     return found
+
+
+def with_all_labels(parts: dict[str, list[Row]], labels_of: Callable[[Row], Iterable[str]]) -> dict[str, list[Row]]:
+    """Parts that chance has split, with those rows moved to training whose labels it would lack.
+
+    Raises:
+        CorpusError: nothing would be left of a part.
+    """
+    known = {label for row in parts["train"] for label in labels_of(row)}
+    kept: dict[str, list[Row]] = {}
+    for part, rows in parts.items():
+        if part != "train":
+            kept[part] = [row for row in rows if known.issuperset(labels_of(row))]
+            if not kept[part]:
+                raise CorpusError(
+                    f"the {part} part has no example whose label occurs in training too: give more examples of each"
+                )
+    moved = [row for part in kept for row in parts[part] if not known.issuperset(labels_of(row))]
+    return {"train": [*parts["train"], *moved]} | kept
 
 
 def label_ids(labels: Sequence[str], known: Sequence[str], where: Sequence[str]) -> Integers:

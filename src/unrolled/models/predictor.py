@@ -1,7 +1,7 @@
 """What a trained model of a task is asked, and how it answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -9,15 +9,22 @@ from typing import Any, ClassVar, Protocol
 from unrolled.errors import CorpusError, UsageError
 from unrolled.settings import option
 
+Tell = Callable[[float], None]
 LINES_AT_ONCE = 256
 """Lines that are read together, so that any number of them can stream through."""
+
+
+def nobody(share: float) -> None:
+    """Nobody wants to know how much is done."""
 
 
 @dataclass(frozen=True)
 class PredictionSettings:
     """How to predict; which of these a task knows, its predictor says."""
 
-    top: int = option(5, "How many candidates or labels to show, the most probable first")
+    top: int | None = option(
+        None, "How many candidates or labels to show, the most probable first (default: 5 candidates, 1 label)"
+    )
     candidates: str | None = option(None, "Candidates for a gap to rank, separated by commas")
     explain: bool = option(False, "Show how much each word moved the decision")
     beam: int = option(5, "Hypotheses kept side by side in beam search; 1 is greedy")
@@ -35,6 +42,21 @@ class PredictionSettings:
             raise UsageError(f"best is {self.best} and beam is {self.beam}: a beam finds no more than its width")
         if not 0 <= self.length_penalty < float("inf"):
             raise UsageError(f"length_penalty is {self.length_penalty}: give a number of at least 0")
+
+
+def refuse_one_text(texts: Sequence[Any]) -> None:
+    """Refuse a single text where several are wanted, which would be read letter by letter.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if isinstance(texts, str):
+        raise UsageError(f'expected a list of texts, not the one text "{texts[:40]}": put it into a list')
+
+
+def as_sources(sources: Sequence[str | Path] | str | Path) -> Sequence[str | Path]:
+    """One source or several as several."""
+    return [sources] if isinstance(sources, str | Path) else sources
 
 
 def refuse_below_one(**counts: int | None) -> None:
@@ -101,8 +123,15 @@ class Predictor(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> Result:
+    def evaluate(
+        self, sources: Sequence[str | Path] | str | Path = (), part: str | None = None, *, tell: Tell = nobody
+    ) -> Result:
         """How good it is on data, by default on the validation part of what it was trained with.
+
+        Args:
+            sources: the data.
+            part: of them, as split for training.
+            tell: is told which share is done, where it takes long.
 
         Raises:
             CorpusError, UsageError: the data cannot be read, or have no such part.

@@ -193,6 +193,10 @@ class RowTask(Task, Generic[Row]):
             CorpusError: they are not as the task takes them; says where and what to do.
         """
 
+    def settled(self, parts: dict[str, list[Row]]) -> dict[str, list[Row]]:
+        """Parts as they were split by chance, made such that each can be used."""
+        return parts
+
     @abstractmethod
     def data(
         self, rows: Rows[Row], text: TextSettings, own: Sequence[Any], files: "ModelFiles | None", report: Report
@@ -245,7 +249,7 @@ class RowTask(Task, Generic[Row]):
                 refuse_others(other_origin, record, "validation")
             return Rows({"train": whole, "validation": other}, {"train": origin, "validation": other_origin})
         parts = split_rows(whole, text.shares, SPLIT_SEED, name=listed(origin[0]))
-        return Rows(parts, dict.fromkeys(parts, origin))
+        return Rows(self.settled(parts), dict.fromkeys(parts, origin))
 
     def rows_of(
         self, config: Mapping[str, Any], sources: Sequence[str | Path], part: str | None

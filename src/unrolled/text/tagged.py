@@ -3,11 +3,13 @@ r"""Reads sentences whose tokens are labelled one by one: a token and its label 
 Lines end at "\n" only, as `read_corpus` gives them; a line of nothing but white space is a blank one.
 """
 
+import re
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from unrolled.errors import CorpusError
 
+_BLANKS = re.compile(" +")
 DOCUMENT = "-DOCSTART-"
 """Begins the line that the CoNLL shared tasks' files put before each document."""
 
@@ -73,7 +75,7 @@ def _sentence(lines: list[tuple[int, str]], name: str, has_tabs: bool) -> Tagged
 
 def _columns(line: str, where: str, has_tabs: bool) -> tuple[str, str]:
     """Token and label of one line."""
-    columns = [column.strip() for column in line.split("\t")] if has_tabs else line.split()
+    columns = [column.strip() for column in line.split("\t")] if has_tabs else _BLANKS.split(line.strip(" \r"))
     if len(columns) == 1:
         between = "a tab (this file has tabs)" if has_tabs else "a blank"
         raise CorpusError(

@@ -28,7 +28,7 @@ def train(
     training: TrainingSettings | None = None,
     regularization: Regularization | None = None,
     task: str = "language",
-    own: Sequence[Any] = (),
+    own: Any = (),
     resume: bool = False,
     overwrite: bool = False,
     watch: Callable[["Event"], None] | None = None,
@@ -43,7 +43,7 @@ def train(
         training: how long, how fast, with what.
         regularization: what is dropped and penalised.
         task: what to learn, a key of `models.TASKS`.
-        own: the task's own settings, in the order of its `options`; its defaults if empty.
+        own: the task's own settings, such as `models.translate.TranslationSettings`; what is left out is filled in.
         resume: go on with the run in `out` that was stopped; other settings may be left out.
         overwrite: replace a model that is in `out`.
         watch: called with each event (see `training.events`).
@@ -66,7 +66,7 @@ def train(
         training or TrainingSettings(),
         regularization or Regularization(),
         task,
-        tuple(own),
+        tuple(own) if isinstance(own, Sequence) else (own,),
     )
     with stop_on_signals() as request:
         events = run(sources, Path(out), settings, resume=resume, overwrite=overwrite, should_stop=request)

@@ -74,7 +74,8 @@ class Plan:
     def options(self) -> str:
         """The options that it comes to."""
         settings = self.settings
-        return command_line(settings.model, settings.regularization, *settings.own, settings.training)
+        task = "" if settings.task == "language" else f"--task {settings.task} "
+        return task + command_line(settings.model, settings.regularization, *settings.own, settings.training)
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""

@@ -96,7 +96,7 @@ def load(out: Path, asked: Settings) -> Saved:
 
 def _refuse_changes(asked: Settings, own: Settings) -> None:
     """A resumed run goes on with its own options: refuse others rather than ignore them."""
-    if asked.task not in {own.task, "language"}:
+    if asked.task not in {own.task, "language"}:  # which is what is asked for where nothing is said
         raise UsageError(f"--task is {asked.task}, but the run to resume has {own.task}: leave it out, or train anew")
     pairs = [(getattr(asked, name), getattr(own, name)) for name in ("text", "model", "training", "regularization")]
     if asked.task == own.task:

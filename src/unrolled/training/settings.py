@@ -124,7 +124,7 @@ class Settings:
     Attributes:
         text, model, training, regularization: what all tasks have in common.
         task: name of the task.
-        own: the task's own settings, in the order of its `options`; its defaults if empty.
+        own: the task's own settings, one for each of its `options`, in their order; what is left out is filled in.
 
     Raises:
         UsageError: no task has that name, or one of the settings means nothing to it.
@@ -139,11 +139,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         options = models.get(self.task).options
-        if not self.own and options:
-            object.__setattr__(self, "own", tuple(group() for group in options))
-        if tuple(type(each) for each in self.own) != options:
+        given = {type(each): each for each in self.own}
+        if not set(given) <= set(options) or len(given) != len(self.own):
             names = ", ".join(group.__name__ for group in options) or "none"
-            raise UsageError(f"task {self.task} has settings of its own: expected {names}")
+            raise UsageError(f"task {self.task} has settings of its own: expected one of each of {names}")
+        object.__setattr__(self, "own", tuple(given[group] if group in given else group() for group in options))
         self._refuse_unused()
 
     def _refuse_unused(self) -> None:

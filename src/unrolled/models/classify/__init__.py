@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from unrolled.errors import CorpusError, UsageError
+from unrolled.models.labels import with_all_labels
 from unrolled.models.rows import UNUSED, ExampleSettings, RowData, Rows, RowTask
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report
@@ -74,6 +75,10 @@ class Classify(RowTask[LabelledText]):
             if "\t" in row.label or len(row.label.splitlines()) > 1:  # answers are lines, with tabs in them
                 raise CorpusError(f"{row.place}: the label {row.label!r} has a newline or a tab in it: take it out")
         return rows
+
+    def settled(self, parts: dict[str, list[LabelledText]]) -> dict[str, list[LabelledText]]:
+        """No label is held out that training lacks."""
+        return with_all_labels(parts, lambda row: [row.label])
 
     def data(
         self,

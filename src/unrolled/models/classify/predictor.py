@@ -1,7 +1,7 @@
 """`Classifier`: a trained classifier for use."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,16 @@ from unrolled.models.classify import TASK
 from unrolled.models.classify.data import numbers_of
 from unrolled.models.classify.network import ClassifierNetwork, ClassifierShape
 from unrolled.models.network import check_files, load_network
-from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line, refuse_below_one
+from unrolled.models.predictor import (
+    PredictionSettings,
+    Predictor,
+    Tell,
+    as_sources,
+    nobody,
+    refuse_bad_line,
+    refuse_below_one,
+    refuse_one_text,
+)
 from unrolled.models.rows import encode_texts, saved_labels, saved_tokenizer, short_enough
 from unrolled.models.task import check_task
 from unrolled.text.examples import Ids, Sequences
@@ -33,6 +42,7 @@ class Classification:
         probability: its probability.
         probabilities: of the most probable labels, in their order.
         moved: each word with what it adds to log p(label), in nats, if asked for.
+        shows_all: whether `lines` gives all probabilities.
     """
 
     text: str
@@ -40,12 +50,14 @@ class Classification:
     probability: float
     probabilities: dict[str, float]
     moved: tuple[tuple[str, float], ...] = ()
+    shows_all: bool = False
 
     def lines(self) -> list[str]:
         """Label, probability, text; and below it words by what they moved, the strongest first."""
         ranked = sorted(self.moved, key=lambda pair: -abs(pair[1]))
         return [
             f"{self.label}\t{self.probability:.4f}\t{self.text}",
+            *(f"\t{share:.4f}\t{label}" for label, share in self.probabilities.items() if self.shows_all),
             *(f"\t{nats:+.4f}\t{word}" for word, nats in ranked),
         ]
 
@@ -158,6 +170,7 @@ class Classifier(Predictor):
             CorpusError: a text is empty, or too long.
         """
         refuse_below_one(top=top, batch=batch)
+        refuse_one_text(texts)
         ids = self._encode(texts, first)
         logs = self._log_probabilities(ids, batch)
         answers = []
@@ -172,15 +185,18 @@ class Classifier(Predictor):
         self, lines: Sequence[str], settings: PredictionSettings, *, first: int = 1
     ) -> Sequence[Classification]:
         """`classify`."""
-        return self.classify(lines, top=settings.top, explain=settings.explain, batch=settings.batch, first=first)
+        found = self.classify(lines, top=settings.top or 5, explain=settings.explain, batch=settings.batch, first=first)
+        return [replace(each, shows_all=settings.top is not None) for each in found]
 
-    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> ClassifierResult:
+    def evaluate(
+        self, sources: Sequence[str | Path] | str | Path = (), part: str | None = None, *, tell: Tell = nobody
+    ) -> ClassifierResult:
         """Accuracy, F1 and confusion on a table.
 
         Raises:
             CorpusError: it cannot be read, or has a label that training had not.
         """
-        rows, name = TASK.rows_of(self.config, sources, part)
+        rows, name = TASK.rows_of(self.config, as_sources(sources), part)
         ids = encode_texts(self.tokenizer, [row.text for row in rows])
         places, is_own = [row.place for row in rows], not sources or part is not None
         fits, name = short_enough([*map(len, ids)], self._most, places, name, may_leave_out=is_own)

@@ -52,6 +52,12 @@ class Correct(Translate):
         pairs, noise = [], own[2].noise
         for corpus in corpora:
             lines = [(number, line) for number, line in enumerate(corpus.text.split("\n"), 1) if line.strip()]
+            tabs = [number for number, line in lines if "\t" in line]
+            if tabs:
+                raise CorpusError(
+                    f"{listed(corpus.sources)}, line {tabs[0]}: has a tab, expected clean text: pairs of wrong and "
+                    "right lines are for --task translate"
+                )
             made = noisy_pairs([line for _, line in lines], noise, HELD_OUT_SEED)
             pairs += [Pair(*pair, number) for (number, _), pair in zip(lines, made, strict=True)]
         if not pairs:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from unrolled.models.correct import TASK
+from unrolled.models.predictor import Tell, nobody
 from unrolled.models.rows import RowTask
 from unrolled.models.translate.answers import Translation
 from unrolled.models.translate.predictor import Translator
@@ -22,7 +23,7 @@ class CorrectorResult:
         name: of the data.
         lines_read: how many there are.
         nats_per_token: mean negative log-probability of the clean lines' tokens.
-        exact: share of the lines that came out clean to the letter.
+        exact: share of the lines that came out clean, blanks aside.
         exact_before: share of the lines that had no mistake.
         errors_before, errors_after: words that are wrong, missing or too many, over the clean lines' words.
     """
@@ -59,7 +60,9 @@ class Corrector(Translator):
         """Each line without its mistakes; options as of `translate`."""
         return self.translate(lines, **options)
 
-    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> CorrectorResult:  # type: ignore[override]
+    def evaluate(  # type: ignore[override]
+        self, sources: Sequence[str | Path] | str | Path = (), part: str | None = None, *, tell: Tell = nobody
+    ) -> CorrectorResult:
         """Correct copies of clean lines, with the mistakes that are made for what is held out.
 
         Raises:
@@ -67,7 +70,7 @@ class Corrector(Translator):
         """
         rows, name = self._rows_of(sources, part)
         scores = self.score([(row.source, row.target) for row in rows])
-        found = [each.text for each in self.translate([row.source for row in rows])]
+        found = self.translate_all([row.source for row in rows], tell)
         clean, noisy = [row.target for row in rows], [row.source for row in rows]
         words = sum(len(line.split()) for line in clean)
         before, after = (

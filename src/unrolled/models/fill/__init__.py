@@ -1,15 +1,15 @@
 """The task "fill": a missing word from what stands on both sides of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from unrolled.errors import UsageError
+from unrolled.models.rows import ExampleSettings
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report, SavedData, Task, nobody
 from unrolled.nn.regularization import Regularization
-from unrolled.settings import option
 from unrolled.text.settings import TextSettings
 
 if TYPE_CHECKING:
@@ -20,26 +20,13 @@ if TYPE_CHECKING:
     from unrolled.models.fill.predictor import Filler
 
 
-@dataclass(frozen=True)
-class FillSettings:
-    """How a network learns to do with several gaps."""
-
-    gap_share: float = option(
-        0.1, "Share of the other words that are gaps too while training, so that a line may have several"
-    )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.gap_share < 1:
-            raise UsageError(f"gap_share is {self.gap_share}: give a share of at least 0 and below 1")
-
-
 class Fill(Task):
     """One stack that reads up to the gap and one that reads back to it, from the end; softmax over the vocabulary."""
 
     name = "fill"
     summary = "Find missing words from both sides."
     takes = "any text, a sentence a line"
-    options = (FillSettings,)
+    options = (ExampleSettings,)
     unused = frozenset({"window", "random_windows", "activation", "temporal_activation"})
 
     def defaults(self, unit: str) -> Defaults:
@@ -55,7 +42,7 @@ class Fill(Task):
         from unrolled.models.fill.data import FillData
         from unrolled.models.language.data import prepare
 
-        return FillData(prepare(sources, by_lines(text), report))
+        return FillData(prepare(sources, by_lines(text), report), own[0].most_tokens)
 
     def prepare_again(
         self,
@@ -69,7 +56,7 @@ class Fill(Task):
         from unrolled.models.fill.data import FillData
         from unrolled.models.language.data import prepare_again
 
-        return FillData(prepare_again(saved, sources, by_lines(text), report))
+        return FillData(prepare_again(saved, sources, by_lines(text), report), own[0].most_tokens)
 
     def network(
         self,
@@ -91,7 +78,7 @@ class Fill(Task):
             FillShape.of(model, tokenizer.vocabulary_size),
             end_of_line_id=tokenizer.end_of_line_id,
             gap_id=tokenizer.unknown_id or 0,
-            gap_share=own[0].gap_share,
+            gap_share=own[0].unknown_share,
             regularization=regularization,
             initialization=model.initialization,
             initial_range=model.initial_range,

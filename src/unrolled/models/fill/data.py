@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from unrolled import metrics
 from unrolled.errors import CorpusError
 from unrolled.models.language.data import TrainingData, first_lines
+from unrolled.models.rows import VALIDATION_BATCH, all_too_long
 from unrolled.models.task import Data, DataReader, ReadingOptions
 from unrolled.text.examples import ExampleReader, Integers, Sequences
-
-VALIDATION_BATCH = 64
 
 
 class FillData(Data):
@@ -19,19 +18,27 @@ class FillData(Data):
 
     Args:
         text: the text.
+        most_tokens: longest line that is read; longer ones are left out.
 
     Raises:
-        CorpusError: it has no words.
+        CorpusError: it has no words, or no line that is short enough.
     """
 
     counted = "word"
 
-    def __init__(self, text: TrainingData) -> None:
+    def __init__(self, text: TrainingData, most_tokens: int) -> None:
         self.text, self.report, self.sources = text, text.report, text.sources
         end = text.tokenizer.end_of_line_id
-        self.lines = Sequences.lines(text.ids["train"], end)
-        if not len(self.lines):
+        everything = {part: Sequences.lines(ids, end) for part, ids in text.ids.items()}
+        if not len(everything["train"]):
             raise CorpusError(f"{', '.join(self.sources)}: every line is blank: give a text with words in it")
+        kept = {part: lines.taken(np.flatnonzero(lines.lengths <= most_tokens)) for part, lines in everything.items()}
+        for part in ("train", "validation"):
+            if not len(kept[part]):
+                raise all_too_long(part, most_tokens)
+        self.lines, self._notes = kept["train"], left_out(everything, kept, most_tokens)
+        shown = Sequences.lines(first_lines(text.ids["validation"], end), end)
+        self._validation = shown.taken(np.flatnonzero(shown.lengths <= most_tokens))
         self.counts = text.counts.copy()
         self.counts[end] = 0
         validation = np.bincount(text.ids["validation"], minlength=len(self.counts))
@@ -49,8 +56,8 @@ class FillData(Data):
         return self.text.fingerprint()
 
     def notes(self) -> tuple[str, ...]:
-        """Of the text."""
-        return self.text.notes()
+        """Of the text, and what was left out."""
+        return (*self.text.notes(), *self._notes)
 
     def training_reader(self, options: ReadingOptions) -> DataReader:
         """Lines of about equal length side by side."""
@@ -58,8 +65,7 @@ class FillData(Data):
 
     def validation_reader(self, options: ReadingOptions) -> DataReader:
         """The first lines of the validation part."""
-        end = self.text.tokenizer.end_of_line_id
-        return line_reader(Sequences.lines(first_lines(self.text.ids["validation"], end), end), VALIDATION_BATCH, 0)
+        return line_reader(self._validation, VALIDATION_BATCH, 0)
 
     def record(self) -> dict[str, Any]:
         """Of the text."""
@@ -80,6 +86,16 @@ class FillData(Data):
             f"{loss:.4f} nats/word, perplexity {metrics.perplexity(loss):,.2f} "
             f"(uniform {uniform:,.0f}, unigram {unigram:,.1f}), first guess right {accuracy or 0:.2%}"
         )
+
+
+def left_out(everything: dict[str, Sequences], kept: dict[str, Sequences], most_tokens: int) -> tuple[str, ...]:
+    """One line for each part that had lines which are too long."""
+    counts = {part: len(everything[part]) - len(kept[part]) for part in kept}
+    return tuple(
+        f"{part}: {count:,} lines of more than {most_tokens:,} tokens are left out"
+        for part, count in counts.items()
+        if count
+    )
 
 
 def line_reader(lines: Sequences, batch_size: int, seed: int) -> ExampleReader:

@@ -176,7 +176,9 @@ class FillNetwork(TaskNetwork):
             sampler=sampler if is_sampled else None,
             generator=generator,
         )
-        return Objective(losses, correct=None if self.training else self.output(rows).argmax(1) == wanted)
+        if self.training:
+            return Objective(losses)
+        return Objective(losses, correct=(self.output(rows).argmax(1) == wanted) & (wanted != self.gap_id))
 
     def log_probabilities(self, vectors: Tensor) -> Tensor:
         """Log p of each word in nats, (..., V), from what `forward` gives for a place."""

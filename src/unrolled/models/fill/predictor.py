@@ -17,8 +17,17 @@ from unrolled.inference.evaluation_text import find_text
 from unrolled.models.fill import TASK, by_lines
 from unrolled.models.fill.network import FillNetwork, FillShape
 from unrolled.models.network import check_files, load_network
-from unrolled.models.predictor import PredictionSettings, Predictor, refuse_below_one
-from unrolled.models.rows import encode_texts, saved_tokenizer
+from unrolled.models.predictor import (
+    PredictionSettings,
+    Predictor,
+    Tell,
+    as_sources,
+    nobody,
+    refuse_bad_line,
+    refuse_below_one,
+    refuse_one_text,
+)
+from unrolled.models.rows import encode_texts, saved_tokenizer, short_enough
 from unrolled.models.task import check_task
 from unrolled.text.examples import Ids, Sequences
 from unrolled.text.settings import TextSettings
@@ -104,7 +113,7 @@ class FillerResult:
         words: how many were asked for, one at a time.
         nats_per_word: mean negative log-probability.
         perplexity: exp of it.
-        first: share of the words that were the best candidate.
+        first: share of the words that were the best candidate; unknown ones never are.
         unknown_rate: share of the words that the model does not know.
     """
 
@@ -143,7 +152,8 @@ class Filler(Predictor):
 
     def __init__(self, config: Mapping[str, Any], tokenizer: Tokenizer, network: FillNetwork) -> None:
         self.config, self.tokenizer, self._network = config, tokenizer, network
-        never = {tokenizer.end_of_line_id, tokenizer.unknown_id or 0}
+        never = {tokenizer.end_of_line_id, network.gap_id}
+        self._most = TASK.own_settings(config["training"]["own"])[0].most_tokens
         self._possible = np.array([n for n in range(tokenizer.vocabulary_size) if n not in never])
 
     @classmethod
@@ -159,6 +169,7 @@ class Filler(Predictor):
         shape = FillShape(**files.config["model"])
         try:
             text = by_lines(TextSettings(**files.config["text"]))
+            TASK.own_settings(files.config["training"]["own"])
         except (KeyError, TypeError, UsageError) as error:
             raise ModelDirectoryError(f"config.json: its settings are damaged ({error!r}): train again") from error
         tokenizer = saved_tokenizer(text, files.tokenizer_json, size=shape.vocabulary_size)
@@ -189,22 +200,26 @@ class Filler(Predictor):
 
         Raises:
             CorpusError: a line without a gap, or with one that touches a word.
-            UsageError: a candidate has no word, or a count is below 1.
+            UsageError: a candidate has no word or one that the model does not know, or a count is below 1.
         """
         refuse_below_one(top=top, batch=batch)
+        refuse_one_text(lines)
+        words = [self._words_of(candidate) for candidate in candidates]
         encoded = [self._with_gaps(line, number) for number, line in enumerate(lines, first)]
-        if candidates:
+        if any(len(each) > 1 for each in words):
             return [
-                self._ranked(line, ids, gaps, candidates, batch)
+                self._ranked(line, ids, gaps, dict(zip(candidates, words, strict=True)), batch)
                 for line, (ids, gaps) in zip(lines, encoded, strict=True)
             ]
+        asked = np.array([each[0] for each in words], np.int64) if words else self._possible
+        names = list(candidates) or [self._word(int(n)) for n in asked]
         logs = self._log_probabilities([ids for ids, _ in encoded], [gaps for _, gaps in encoded], batch)
         fillings = []
         for line, found in zip(lines, logs, strict=True):
             ranked = []
-            for row in found[:, self._possible]:
-                order = np.argsort(-row, kind="stable")[:top]
-                ranked.append([(self._word(int(self._possible[n])), math.exp(row[n])) for n in order])
+            for row in found[:, asked]:
+                order = np.argsort(-row, kind="stable")[: len(words) or top]
+                ranked.append([(names[n], math.exp(row[n])) for n in order])
             fillings.append(_filling(line, ranked))
         return fillings
 
@@ -213,20 +228,20 @@ class Filler(Predictor):
         candidates = [word.strip() for word in (settings.candidates or "").split(",") if word.strip()]
         if settings.candidates is not None and not candidates:
             raise UsageError("--candidates names no word: separate them by commas, such as is,are")
-        return self.fill(lines, top=settings.top, candidates=candidates, batch=settings.batch, first=first)
+        return self.fill(lines, top=settings.top or 5, candidates=candidates, batch=settings.batch, first=first)
 
     def score(self, lines: Sequence[str], *, batch: int = BATCH, first: int = 1) -> list[LineScore]:
         """How well the words of each line fit; see `LineScore`.
 
         Raises:
-            CorpusError: a line is empty.
+            CorpusError: a line is empty, or too long.
             UsageError: the batch is below 1.
         """
         refuse_below_one(batch=batch)
+        refuse_one_text(lines)
         ids = [each[:-1] for each in encode_texts(self.tokenizer, lines)]
-        for number, each in enumerate(ids, first):
-            if not len(each):
-                raise CorpusError(f"line {number} is empty: there is no word to score, leave it out")
+        for number, (line, each) in enumerate(zip(lines, ids, strict=True), first):
+            refuse_bad_line(line, number, len(each), self._most)
         scores = []
         for line, (costs, _) in zip(lines, self._costs(ids, batch), strict=True):
             nats = float(costs.sum())
@@ -237,20 +252,27 @@ class Filler(Predictor):
         """`score`."""
         return self.score(lines, first=first)
 
-    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> FillerResult:
+    def evaluate(
+        self, sources: Sequence[str | Path] | str | Path = (), part: str | None = None, *, tell: Tell = nobody
+    ) -> FillerResult:
         """Ask for every word of a text, one at a time.
 
         Raises:
             CorpusError: it cannot be read, or has no words.
         """
-        text, name = find_text(dict(self.config), [str(source) for source in sources] or None, part)
-        ids = self.tokenizer.encode(text)
-        lines = Sequences.lines(ids, self.tokenizer.end_of_line_id)
-        if not len(lines):
+        names = [str(source) for source in as_sources(sources)]
+        text, name = find_text(dict(self.config), names or None, part)
+        ids, end = self.tokenizer.encode(text), self.tokenizer.end_of_line_id
+        lines = [each[each != end] for each in np.split(ids, np.flatnonzero(ids == end))]
+        numbered = [(number, words) for number, words in enumerate(lines, 1) if len(words)]
+        if not numbered:
             raise CorpusError(f"{name}: there are no words: give a text")
-        sequences = np.split(ids, np.flatnonzero(ids == self.tokenizer.end_of_line_id))
-        words = [each[each != self.tokenizer.end_of_line_id] for each in sequences]
-        found = self._costs([each for each in words if len(each)], BATCH)
+        places = [f"{name}, line {number}" for number, _ in numbered]
+        is_own = not names or part is not None
+        lengths = [len(words) for _, words in numbered]
+        fits, name = short_enough(lengths, self._most, places, name, may_leave_out=is_own)
+        words = [numbered[place][1] for place in fits]
+        found = self._costs(words, BATCH)
         costs, right = (np.concatenate([each[index] for each in found]) for index in (0, 1))
         nats, known = float(costs.mean()), np.concatenate(words)
         unknown = float((known == self.tokenizer.unknown_id).mean())
@@ -270,25 +292,33 @@ class Filler(Predictor):
         if len(gaps) != count:
             raise CorpusError(f"line {number} has a gap that is a part of a word: put blanks around {GAP}")
         ids = self.tokenizer.encode(text)
-        ids[gaps] = self.tokenizer.unknown_id or 0  # whatever the text that it was trained on calls a word
+        refuse_bad_line(line, number, len(ids), self._most)
+        ids[gaps] = self._network.gap_id  # whatever the text that it was trained on calls a word
         return ids, gaps
 
-    def _ranked(self, line: str, ids: Ids, gaps: list[int], candidates: Sequence[str], batch: int) -> Filling:
-        """The candidates for each gap, by probability."""
-        ranked = []
-        for gap in gaps:
-            rows = [(word, self._log_probability(ids, gap, word, batch)) for word in candidates]
-            rows.sort(key=lambda pair: -pair[1])
-            ranked.append([(word, math.exp(log)) for word, log in rows])
-        return _filling(line, ranked)
-
-    def _log_probability(self, ids: Ids, gap: int, candidate: str, batch: int) -> float:
-        """Of a candidate's words in a gap, each given those before it and all that stands outside of the gap."""
-        (words,) = ([*each[:-1]] for each in encode_texts(self.tokenizer, [candidate]))
+    def _words_of(self, candidate: str) -> list[int]:
+        """Ids of a candidate's words."""
+        (words,) = ([*map(int, each[:-1])] for each in encode_texts(self.tokenizer, [candidate]))
         if not words:
             raise UsageError(f'candidate "{candidate}" has no word: give words')
-        open_ = self.tokenizer.unknown_id or 0
-        lines = []
+        if self._network.gap_id in words:
+            raise UsageError(f'candidate "{candidate}" has a word that the model does not know: leave it out')
+        return words
+
+    def _ranked(
+        self, line: str, ids: Ids, gaps: list[int], candidates: Mapping[str, Sequence[int]], batch: int
+    ) -> Filling:
+        """Candidates of several words for each gap, by probability."""
+        ranked = []
+        for gap in gaps:
+            rows = [(name, self._log_probability(ids, gap, words, batch)) for name, words in candidates.items()]
+            rows.sort(key=lambda pair: -pair[1])
+            ranked.append([(name, math.exp(log)) for name, log in rows])
+        return _filling(line, ranked)
+
+    def _log_probability(self, ids: Ids, gap: int, words: Sequence[int], batch: int) -> float:
+        """Of a candidate's words in a gap, each given those before it and all that stands outside of the gap."""
+        open_, lines = self._network.gap_id, list[Ids]()
         for place in range(len(words)):
             filling = np.array([*words[:place], *[open_] * (len(words) - place)], dtype=ids.dtype)
             lines.append(np.concatenate([ids[:gap], filling, ids[gap + 1 :]]))
@@ -336,7 +366,7 @@ class Filler(Predictor):
                 logs = self._network.log_probabilities(vectors[start : start + PLACES_AT_ONCE])
                 targets = words[start : start + PLACES_AT_ONCE]
                 costs.append(-logs.gather(1, targets[:, None])[:, 0].double())
-                right.append(logs.argmax(1) == targets)
+                right.append((logs.argmax(1) == targets) & (targets != self._network.gap_id))
             ends = np.cumsum([len(each) for each in some])[:-1]
             pairs = (np.split(torch.cat(each).numpy(), ends) for each in (costs, right))
             found += list(zip(*pairs, strict=True))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from unrolled.errors import UsageError
+from unrolled.models.labels import with_all_labels
 from unrolled.models.rows import UNUSED, ExampleSettings, RowData, Rows, RowTask
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report
@@ -52,6 +53,10 @@ class Tag(RowTask[TaggedSentence]):
     def parse(self, corpora: Sequence[Corpus], own: Sequence[Any]) -> list[TaggedSentence]:
         """Sentences of two-column files."""
         return [row for corpus in corpora for row in read_tagged(corpus.text, listed(corpus.sources))]
+
+    def settled(self, parts: dict[str, list[TaggedSentence]]) -> dict[str, list[TaggedSentence]]:
+        """No label is held out that training lacks."""
+        return with_all_labels(parts, lambda row: row.labels)
 
     def data(
         self,

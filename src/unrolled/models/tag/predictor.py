@@ -14,7 +14,15 @@ from unrolled import metrics, model_directory
 from unrolled.errors import CorpusError
 from unrolled.metrics import SpanScores
 from unrolled.models.network import check_files, load_network
-from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line, refuse_below_one
+from unrolled.models.predictor import (
+    PredictionSettings,
+    Predictor,
+    Tell,
+    as_sources,
+    nobody,
+    refuse_bad_line,
+    refuse_below_one,
+)
 from unrolled.models.rows import saved_labels, saved_tokenizer, short_enough
 from unrolled.models.tag import TASK
 from unrolled.models.tag.data import encode_tokens, numbers_of, spelled
@@ -165,13 +173,15 @@ class Tagger(Predictor):
         """`tag`."""
         return self.tag(lines, batch=settings.batch, first=first)
 
-    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> TaggerResult:
+    def evaluate(
+        self, sources: Sequence[str | Path] | str | Path = (), part: str | None = None, *, tell: Tell = nobody
+    ) -> TaggerResult:
         """Accuracy and span F1 on tagged sentences.
 
         Raises:
             CorpusError: they cannot be read, or have a label that training had not.
         """
-        rows, name = TASK.rows_of(self.config, sources, part)
+        rows, name = TASK.rows_of(self.config, as_sources(sources), part)
         lengths, places = [len(row.tokens) for row in rows], [row.place() for row in rows]
         is_own = not sources or part is not None
         fits, name = short_enough(lengths, self._most, places, name, may_leave_out=is_own)

@@ -46,6 +46,7 @@ class Translation:
         source: the line.
         source_tokens: of it, the end too.
         outputs: the best first; there is one at least.
+        number: of the line, from 1.
         shows_scores: whether `lines` gives all of them with their scores, or the best one alone.
         shows_alignment: whether `lines` draws what each output token looked at.
     """
@@ -53,6 +54,7 @@ class Translation:
     source: str
     source_tokens: tuple[str, ...]
     outputs: tuple[Output, ...]
+    number: int = 1
     shows_scores: bool = False
     shows_alignment: bool = False
 
@@ -62,11 +64,13 @@ class Translation:
         return self.outputs[0].text
 
     def lines(self) -> list[str]:
-        """The translation; or each with its score, log-probability and number, and the alignment."""
+        """The translation; or each with the line's number, score and log-probability, and the alignment."""
         rows = []
         for output in self.outputs:
             rows.append(
-                f"{output.score:.4f}\t{output.log_probability:.4f}\t{output.text}" if self.shows_scores else output.text
+                f"{self.number}\t{output.score:.4f}\t{output.log_probability:.4f}\t{output.text}"
+                if self.shows_scores
+                else output.text
             )
             if self.shows_alignment and output.alignment is not None:
                 rows += alignment_text(output.alignment, self.source_tokens, output.steps)

@@ -80,7 +80,9 @@ def make_data(
         CorpusError: nothing is short enough, or there is nothing to learn.
     """
     source, target = tokenizers_of(rows.parts["train"], text, settings.shared_vocabulary, files)
-    notes, kept, encoded = list[str](), dict[str, list[Pair]](), {}
+    is_default = text.unit == "bpe" and text.min_count == TextSettings().min_count
+    merged = f"subwords: neighbours that occur {LEAST_OFTEN} times at least are merged (--min-count N: another number)"
+    notes, kept, encoded = [merged] * is_default, dict[str, list[Pair]](), {}
     for part, held in rows.parts.items():
         sides = [
             encode_texts(tokenizer, texts)
@@ -138,8 +140,8 @@ def tokenizers_of(
         source = saved_tokenizer(text, files.tokenizer_json)
         target = files.target_tokenizer_json
         return source, source if target is None else saved_tokenizer(text, target)
-    if text.unit == "bpe":
-        text = replace(text, min_count=max(text.min_count, LEAST_OFTEN))
+    if text.unit == "bpe" and text.min_count == TextSettings().min_count:
+        text = replace(text, min_count=LEAST_OFTEN)
     sides = [[row.source for row in train], [row.target for row in train]]
     if is_shared:
         both = train_tokenizer(_lines([*sides[0], *sides[1]]), text)

@@ -14,7 +14,17 @@ from unrolled import metrics, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.model_directory import ModelFiles
 from unrolled.models.network import check_files, load_network
-from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line, refuse_below_one
+from unrolled.models.predictor import (
+    LINES_AT_ONCE,
+    PredictionSettings,
+    Predictor,
+    Tell,
+    as_sources,
+    nobody,
+    refuse_bad_line,
+    refuse_below_one,
+    refuse_one_text,
+)
 from unrolled.models.rows import RowTask, encode_texts, saved_tokenizer, short_enough, shown_tokens
 from unrolled.models.task import check_task
 from unrolled.models.translate import TASK
@@ -107,6 +117,7 @@ class Translator(Predictor):
             UsageError: a number is outside its range.
         """
         refuse_below_one(beam=beam, best=best, most_output=most_output, batch=batch)
+        refuse_one_text(lines)
         ids = encode_texts(self.tokenizer, lines)
         for number, (line, tokens) in enumerate(zip(lines, ids, strict=True), first):
             refuse_bad_line(line, number, len(tokens), self._most)
@@ -135,7 +146,11 @@ class Translator(Predictor):
         if settings.alignment not in {None, "-"}:
             self._draw(found, Path(str(settings.alignment)), first)
         draws = settings.alignment == "-"
-        return [replace(each, shows_scores=settings.best > 1, shows_alignment=draws) for each in found]
+        scored = settings.best > 1
+        return [
+            replace(each, number=number, shows_scores=scored, shows_alignment=draws)
+            for number, each in enumerate(found, first)
+        ]
 
     def score(self, pairs: Sequence[tuple[str, str]], *, batch: int = BATCH, first: int = 1) -> list[PairScore]:
         """Log p(target | source) of pairs, in nats, ends of lines included, as for reranking.
@@ -167,7 +182,9 @@ class Translator(Predictor):
             pairs.append((line.split("\t")[0], line.split("\t")[1]))
         return self.score(pairs, first=first)
 
-    def evaluate(self, sources: Sequence[str | Path] = (), part: str | None = None) -> TranslatorResult:
+    def evaluate(
+        self, sources: Sequence[str | Path] | str | Path = (), part: str | None = None, *, tell: Tell = nobody
+    ) -> TranslatorResult:
         """Translate the sources of pairs, and hold the translations against the targets.
 
         BLEU and chrF (Papineni et al. 2002, Popovic 2015) are sacrebleu's (Post, arXiv:1804.08771).
@@ -179,7 +196,7 @@ class Translator(Predictor):
 
         rows, name = self._rows_of(sources, part)
         scores = self.score([(row.source, row.target) for row in rows])
-        found = [each.text for each in self.translate([row.source for row in rows])]
+        found = self.translate_all([row.source for row in rows], tell)
         wanted = [row.target for row in rows]
         bleu, chrf = BLEU(), CHRF()
         values = [metric.corpus_score(found, [wanted]).score for metric in (bleu, chrf)]
@@ -193,9 +210,17 @@ class Translator(Predictor):
             (str(bleu.get_signature()), str(chrf.get_signature())),
         )
 
-    def _rows_of(self, sources: Sequence[str | Path], part: str | None) -> tuple[list[Pair], str]:
+    def translate_all(self, lines: Sequence[str], tell: Tell) -> list[str]:
+        """The best translation of each line, as `translate` finds it; tells which share is done."""
+        found: list[str] = []
+        for start in range(0, len(lines), LINES_AT_ONCE):
+            found += [each.text for each in self.translate(lines[start : start + LINES_AT_ONCE])]
+            tell(len(found) / len(lines))
+        return found
+
+    def _rows_of(self, sources: Sequence[str | Path] | str | Path, part: str | None) -> tuple[list[Pair], str]:
         """Pairs to evaluate, and what to call them; of its own, those that training left out are left out here."""
-        rows, name = self.task.rows_of(self.config, sources, part)
+        rows, name = self.task.rows_of(self.config, as_sources(sources), part)
         ids = encode_texts(self.tokenizer, [row.source for row in rows])
         wanted = encode_texts(self.target_tokenizer, [row.target for row in rows])
         lengths = [max(len(one), len(other)) for one, other in zip(ids, wanted, strict=True)]
