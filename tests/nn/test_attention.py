@@ -209,7 +209,7 @@ def test_large_scores_do_not_overflow(kind: str) -> None:
 
 
 @each_kind
-def test_additive_alone_takes_memory_for_each_pair_of_steps_and_hidden_unit_and_once(kind: str) -> None:
+def test_no_kind_keeps_memory_for_each_pair_of_steps_and_hidden_unit(kind: str) -> None:
     """What autograd keeps, in numbers, beside operands and parameters."""
     steps, sources, size = 20, 30, 32
     module = Attention(kind, size, size, generator=torch.Generator().manual_seed(1))
@@ -223,9 +223,23 @@ def test_additive_alone_takes_memory_for_each_pair_of_steps_and_hidden_unit_and_
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         module(query.requires_grad_(), module.project(memory.requires_grad_()), memory, torch.tensor([30, 2, 7, 1]))
     small = B * size * (steps + 2 * sources) + 4 * steps * B * sources + 3 * size * size
-    large = steps * sources * B * size
-    assert large > 2 * small
-    assert sum(kept.values()) <= small + (large if kind == "additive" else 0)
+    assert steps * sources * B * size > 2 * small
+    assert sum(kept.values()) <= small
+
+
+def test_additive_in_parts_is_additive_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, memory = (each.requires_grad_() for each in operands("additive"))
+    module = make("additive")
+
+    def found() -> list[Tensor]:
+        context, _ = attend(module, query, memory, LENGTHS)
+        return [context, *torch.autograd.grad(context.square().sum(), [query, memory, *module.parameters()])]
+
+    whole = found()
+    for at_once in (1, 2 * memory.shape[0] * B * Q):  # a step at a time, and two of three
+        monkeypatch.setattr("unrolled.nn.attention._AT_ONCE", at_once)
+        for one, other in zip(found(), whole, strict=True):
+            assert_close(one, other)
 
 
 @each_kind

@@ -1,6 +1,8 @@
 """Attention: for each target step, how much of each source step to look at, and what is seen there."""
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,9 @@ from unrolled.engines.checks import expect
 from unrolled.errors import ShapeError, UsageError
 
 KINDS = ("additive", "dot", "general")
+
+_AT_ONCE = 2**20
+"""Hidden units of "additive", of all pairs of steps, that are looked at together; those of one target step at least."""
 
 
 class Attention(nn.Module):
@@ -25,7 +30,7 @@ class Attention(nn.Module):
     one call or one after another, as in a decoder that attends before it moves on.
 
     Letters: T target steps, S source steps, B batch, Q and K sizes of a query and of a memory. Beside its results a
-    call takes T*B*S numbers, for "additive" T*B*S*Q, which it keeps while gradients are recorded.
+    call takes T*B*S numbers; "additive" has T*B*S*Q hidden units, which are made again for the gradients, not kept.
 
     Args:
         kind: one of `KINDS`.
@@ -106,8 +111,8 @@ class Attention(nn.Module):
         """(B, T, S)."""
         if self.kind == "additive":
             projected = nn.functional.linear(query, self.weight_query)
-            hidden = (projected[:, None] + keys).tanh_()  # (T, S, B, Q), by far the largest: it is not there twice
-            return (hidden @ self.weight_score).permute(2, 0, 1)
+            scores: Tensor = _AdditiveScore.apply(projected, keys, self.weight_score)  # type: ignore[no-untyped-call]
+            return scores.permute(2, 0, 1)
         return torch.bmm(query.transpose(0, 1), keys.permute(1, 2, 0))
 
     def _check_memory(self, memory: Tensor) -> None:
@@ -118,6 +123,35 @@ class Attention(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for printing."""
         return f"{self.kind!r}, {self.query_size}, {self.key_size}"
+
+
+class _AdditiveScore(torch.autograd.Function):
+    """v . tanh(p_t + k_s) for all pairs of steps: p (T, B, Q), k (S, B, Q), v (Q,) to (T, S, B)."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(projected, keys, weight)
+        return torch.cat([(some[:, None] + keys).tanh_() @ weight for some in _in_parts(projected, keys)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        projected, keys, weight = ctx.saved_tensors
+        d_projected, d_keys, d_weight, start = list[Tensor](), torch.zeros_like(keys), torch.zeros_like(weight), 0
+        for some in _in_parts(projected, keys):
+            d_scores = gradients[0][start : start + len(some)]
+            start += len(some)
+            hidden = (some[:, None] + keys).tanh()
+            d_weight = d_weight + d_scores.flatten() @ hidden.flatten(0, 2)
+            d_sums = torch.ops.aten.tanh_backward(d_scores[..., None] * weight, hidden)
+            d_projected.append(d_sums.sum(1))
+            d_keys = d_keys + d_sums.sum(0)
+        return torch.cat(d_projected), d_keys, d_weight
+
+
+def _in_parts(projected: Tensor, keys: Tensor) -> Iterator[Tensor]:
+    """Target steps, as many together as there is room for."""
+    steps = max(1, _AT_ONCE // keys.numel())
+    return (projected[start : start + steps] for start in range(0, len(projected), steps))
 
 
 def find_padding(lengths: Tensor, steps: int, batch: int, device: torch.device) -> Tensor:
