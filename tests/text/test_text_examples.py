@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from unrolled.errors import CorpusError, UsageError
-from unrolled.text.examples import ExampleBatch, ExampleReader, Integers, Sequences, grouped_by_length
+from unrolled.text.examples import (
+    ExampleBatch,
+    ExampleReader,
+    Integers,
+    Sequences,
+    bounded_ends,
+    even_ends,
+    grouped_by_length,
+)
 
 LENGTHS = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], dtype=np.int64)
 COUNTS = 10 * LENGTHS + np.arange(len(LENGTHS))
@@ -104,7 +112,10 @@ def test_no_examples_and_no_batch_are_refused() -> None:
 
 def test_equal_lengths_meet_in_other_groups() -> None:
     same = np.full(12, 5)
-    groups = [{frozenset(group.tolist()) for group in grouped_by_length(same, 3, [seed])} for seed in (1, 2)]
+    groups = [
+        {frozenset(group.tolist()) for group in grouped_by_length(same, even_ends(len(same), 3), [seed])}
+        for seed in (1, 2)
+    ]
     assert groups[0] != groups[1]
 
 
@@ -158,3 +169,16 @@ def test_lines_of_a_text(ids: list[int], lines: list[list[int]]) -> None:
     assert found.lengths.tolist() == [len(line) for line in lines]
     for number, line in enumerate(lines):
         assert found.padded(np.array([number])).T.tolist() == [line]
+
+
+def test_groups_of_long_examples_are_small_and_of_usual_ones_whole() -> None:
+    usual = np.full(100, 10)
+    assert bounded_ends(usual, 8).tolist() == even_ends(100, 8).tolist() == [*range(8, 100, 8), 100]
+    lengths = np.concatenate([[500, 70, 60], usual, [1000]])
+    ends = bounded_ends(lengths, 8)
+    groups = np.split(np.sort(lengths), ends[:-1])
+    most = 3 * 8 * lengths.mean()
+    assert sum(map(len, groups)) == len(lengths)
+    assert all(len(group) == 1 or len(group) * group.max() <= most for group in groups)
+    assert [len(group) for group in groups[:12]] == [8] * 12
+    assert len(groups[-1]) == 1

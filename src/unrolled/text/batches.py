@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import CorpusError, UsageError
-from unrolled.text.examples import grouped_by_length
+from unrolled.text.examples import even_ends, grouped_by_length
 
 Ids = NDArray[np.integer[Any]]
 BLANK = 1  # tokens of a line that has nothing but its end
@@ -185,7 +185,7 @@ class SentenceReader:
 
     def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of one pass, from number `start` on; what they hold depends on seed and pass alone."""
-        groups = grouped_by_length(self._lengths, self.batch_size, [self._seed, pass_index])
+        groups = grouped_by_length(self._lengths, even_ends(self.lines, self.batch_size), [self._seed, pass_index])
         return (self._batch(lines) for lines in groups[start:])
 
     def _batch(self, lines: NDArray[np.int64]) -> Batch:

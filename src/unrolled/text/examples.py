@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from unrolled.errors import CorpusError, UsageError
 
 Ids = NDArray[np.integer[Any]]
+ROOM = 3
+"""How many times as many tokens as usual a batch may have."""
 Integers = NDArray[np.int64]
 
 
@@ -106,7 +108,7 @@ class ExampleReader:
         lengths: (N,) how long each example is.
         counts: (N,) targets of each.
         make: a batch's arrays.
-        batch_size: examples side by side; fewer where there are fewer, and in the last batch of lengths.
+        batch_size: examples side by side; fewer where there are fewer, of long ones, and in the last batch of lengths.
         seed: for the order; the same seed and pass give the same batches.
 
     Attributes:
@@ -125,29 +127,51 @@ class ExampleReader:
             raise CorpusError("there are no examples to learn from: give more data")
         self._lengths, self._counts, self._make, self._seed = lengths, counts, make, seed
         self.batch_size = min(batch_size, len(lengths))
+        self._ends = bounded_ends(lengths, self.batch_size)
         self.tokens = int(counts.sum())
         is_less = self.batch_size != batch_size
         self.notes = (f"batch {batch_size} -> {self.batch_size}: there are no more examples",) if is_less else ()
 
     def __len__(self) -> int:
         """Batches in a pass."""
-        return (len(self._lengths) + self.batch_size - 1) // self.batch_size
+        return len(self._ends)
 
     def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[ExampleBatch]:
         """The batches of one pass, from number `start` on; what they hold depends on seed and pass alone."""
-        for rows in grouped_by_length(self._lengths, self.batch_size, [self._seed, pass_index])[start:]:
+        for rows in grouped_by_length(self._lengths, self._ends, [self._seed, pass_index])[start:]:
             yield ExampleBatch(self._make(rows, pass_index), self._counts[rows])
 
 
-def grouped_by_length(lengths: Integers, batch_size: int, seed: Sequence[int]) -> list[Integers]:
+def grouped_by_length(lengths: Integers, ends: Integers, seed: Sequence[int]) -> list[Integers]:
     """All numbers from 0 to N - 1 in groups of about equal length, in an order of chance.
 
     Args:
         lengths: (N,) at least one.
-        batch_size: members of each group but one.
+        ends: where each group ends among the numbers by length, ascending; the last is N.
         seed: what the order depends on; equally long ones meet in other groups for another.
     """
     generator = np.random.default_rng(seed)
     by_length = np.lexsort((generator.permutation(len(lengths)), lengths))
-    groups = [by_length[first : first + batch_size] for first in range(0, len(lengths), batch_size)]
+    groups = np.split(by_length, ends[:-1])
     return [groups[number] for number in generator.permutation(len(groups))]
+
+
+def even_ends(count: int, batch_size: int) -> Integers:
+    """Ends of groups of `batch_size` members, the last of what is left."""
+    return np.append(np.arange(batch_size, count, batch_size), count)
+
+
+def bounded_ends(lengths: Integers, batch_size: int) -> Integers:
+    """The same, but groups of long examples have fewer members, so that a few of these do not fill the memory.
+
+    No group has more tokens, padding included, than `batch_size` examples of `ROOM` times the mean length.
+    """
+    ascending, most = np.sort(lengths), ROOM * batch_size * lengths.mean()
+    ends, start = list[int](), 0
+    while start < len(lengths):
+        end = min(start + batch_size, len(lengths))
+        while end - start > 1 and (end - start) * ascending[end - 1] > most:
+            end = start + max(1, min(end - start - 1, int(most // ascending[end - 1])))
+        ends.append(end)
+        start = end
+    return np.array(ends, dtype=np.int64)
