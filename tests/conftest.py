@@ -212,7 +212,7 @@ def sequence_model(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, ti
             settings: tuple[object, ...] = (ExampleSettings(),)
         else:
             settings = (ExampleSettings(), own, *([CorrectionSettings()] if task == "correct" else []))
-        epochs = {"words": 10, "backwards": 10, "fill": 5}.get(kind, 1)
+        epochs = {"words": 10, "backwards": 5, "fill": 5}.get(kind, 1)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("unrolled.training.output.draw_curve", lambda records, **_: b"no picture")
             unrolled.train(
