@@ -213,7 +213,7 @@ def settings(task: str, *, seed: int = 1) -> Settings:
     return Settings(
         TextSettings("word", min_count=2),
         unrolled.ModelSettings(hidden=6, embedding=5, layers=2),
-        TrainingSettings(epochs=2.5, batch=16, learning_rate=0.02, threads=1, seed=seed),
+        TrainingSettings(epochs=1.5, batch=16, learning_rate=0.02, threads=1, seed=seed),
         Regularization(dropout=0.3, dropout_embedding=0.1, weight_drop=0.2, locked=task != "fill"),
         task,
         own,
@@ -230,7 +230,7 @@ def test_a_resumed_run_has_the_bits_of_an_undisturbed_one_and_another_seed_other
     whole, halves, other = (tmp_path / name for name in ("whole", "halves", "other"))
     end, validations = all_of(run([data], whole, settings(task)))
     assert isinstance(end, Finished)
-    stopped, first = all_of(run([data], halves, settings(task), should_stop=stop_after(8)))
+    stopped, first = all_of(run([data], halves, settings(task), should_stop=stop_after(4)))
     assert isinstance(stopped, Stopped)
     again, second = all_of(run([], halves, DEFAULTS, resume=True))
     assert isinstance(again, Finished)
