@@ -7,7 +7,7 @@ import pytest
 
 from unrolled import ModelSettings, Regularization, TextSettings, TrainingSettings
 from unrolled.text.settings import UNITS
-from unrolled.training.recipe import filled
+from unrolled.training.recipe import filled, most_threads
 from unrolled.training.settings import OPTIMIZERS, Settings
 
 OPEN: dict[str, dict[str, dict[str, Any]]] = {
@@ -138,3 +138,11 @@ def test_the_rate_is_that_of_the_optimizer_unless_it_is_given(name: str) -> None
         training = TrainingSettings(optimizer=name, learning_rate=rate)
         asked = Settings(TextSettings(), ModelSettings(), training)
         assert filled(asked).training.learning_rate == expected
+
+
+def test_small_networks_of_other_tasks_take_one_thread() -> None:
+    def threads(task: str, hidden: int | None = None) -> int | None:
+        return most_threads(Settings(TextSettings(), ModelSettings(hidden=hidden), TrainingSettings(), task=task))
+
+    assert [threads(task) for task in ("classify", "tag", "translate")] == [1, 1, 1]
+    assert [threads("translate", 128), threads("translate", 130), threads("language", 8)] == [1, None, None]

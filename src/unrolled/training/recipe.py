@@ -24,6 +24,8 @@ RATES = {"char": 0.005, "word": 0.003}
 """Of AdamW for 512 units; the larger a network, the smaller its steps."""
 SAMPLES = 1000
 """Tokens that stand for a large vocabulary: of 10,000 words, three times as much text is read in the same time."""
+SMALL = 128
+"""Hidden units up to which a network of another task than language is trained by one thread."""
 SOME_PASSES = 8.0
 """Passes for which a network is regularised while its speed is measured."""
 
@@ -63,6 +65,16 @@ def filled(settings: Settings) -> Settings:
         ),
         regularization=replace(wanted, dropout=_first(wanted.dropout, defaults.dropout)),
     )
+
+
+def most_threads(settings: Settings) -> int | None:
+    """Threads beyond which a small network gains next to nothing; None: it takes what there is.
+
+    Two threads wait for each other in each of a step's many short operations: where a core is busy with something else,
+    a step takes twenty times as long. A language model's operations are long, for its windows and its vocabulary.
+    """
+    hidden = filled(settings).model.hidden or 0
+    return 1 if settings.task != "language" and hidden <= SMALL else None
 
 
 def planned(settings: Settings, size: int, passes: float) -> Settings:

@@ -20,7 +20,7 @@ from unrolled.training.joining import joined
 from unrolled.training.planning import make_plan
 from unrolled.training.ranks import Ranks
 from unrolled.training.reading import read_text
-from unrolled.training.recipe import filled, with_unit
+from unrolled.training.recipe import filled, most_threads, with_unit
 from unrolled.training.settings import Settings
 
 
@@ -72,7 +72,7 @@ def _run(
     ranks: Ranks,
 ) -> Iterator[Event]:
     settings = with_unit(settings) if saved is None else saved.settings
-    torch.set_num_threads(settings.training.threads or ranks.threads())
+    torch.set_num_threads(settings.training.threads or most_threads(settings) or ranks.threads())
     ranks.device(settings.training)
     data = yield from read_text(sources, settings, saved, ranks)
     yield DataRead(data.report, data.notes(), data.uniform, data.unigram, data.counted)

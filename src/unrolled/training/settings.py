@@ -68,7 +68,10 @@ class TrainingSettings:
     clip_value: float = option(0.0, "Size to which each element of a gradient is clipped, before --clip; 0: not")
     engine: str = option("auto", "Engine", choices=("auto", *engines.names()))
     device: str = option("cpu", "Device as torch names it: cpu, cuda, cuda:1, mps")
-    threads: int | None = option(None, "CPU threads (default: as many as the process may use)")
+    threads: int | None = option(
+        None,
+        "CPU threads (default: as many as the process may use; one for small networks of other tasks than language)",
+    )
     checkpoint_every: float = option(2.0, "Minutes after which what --resume needs is written anew")
     seed: int = option(1, "Seed of initial weights, dropout and order")
     anneal: str | None = option(
