@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unrolled
+from unrolled import models
 from unrolled.errors import CorpusError, UsageError
 from unrolled.models.correct import HELD_OUT_SEED, TASK, CorrectionSettings
 from unrolled.models.correct.predictor import Corrector, CorrectorResult, word_errors
@@ -109,6 +110,18 @@ def test_a_noise_that_is_no_share_is_refused(noise: float) -> None:
 def test_a_text_without_words_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="the corpus is empty"):
         prepared(tmp_path / "text.txt", "\n \n")
+
+
+def test_both_sides_have_one_vocabulary_unless_it_is_refused(tmp_path: Path) -> None:
+    data = prepared(tmp_path / "text.txt")
+    assert data.tokenizer is data.target_tokenizer
+    apart = prepared(tmp_path / "text.txt", own=(OWN[0], TranslationSettings(shared_vocabulary=False), OWN[2]))
+    assert apart.tokenizer is not apart.target_tokenizer
+    assert set(apart.tokenizers()) == {"tokenizer_json", "target_tokenizer_json"}
+    assert TASK.decided(TranslationSettings()).shared_vocabulary is True
+    for choice in (True, False):
+        assert TASK.decided(TranslationSettings(shared_vocabulary=choice)).shared_vocabulary is choice
+    assert models.get("translate").decided(TranslationSettings()).shared_vocabulary is False  # type: ignore[attr-defined]
 
 
 # Words that are wrong

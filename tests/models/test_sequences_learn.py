@@ -101,8 +101,8 @@ def test_mistakes_are_undone(tmp_path: Path) -> None:
     """In lines of a small language; the corrector has seen neither these nor their mistakes."""
     path = tmp_path / "text.txt"
     path.write_text("".join(f"{line.text}\n" for line in made_agreement()), encoding="utf-8")
-    corrector = unrolled.Corrector.load(train(str(path), "correct", tmp_path / "model", epochs=6))
+    corrector = unrolled.Corrector.load(train(str(path), "correct", tmp_path / "model", epochs=10))
     result = corrector.evaluate()
     assert isinstance(result, CorrectorResult)
-    assert result.errors_after < 0.6 * result.errors_before, result
-    assert result.exact > result.exact_before + 0.2
+    assert result.errors_after < 0.3 * result.errors_before, result
+    assert result.exact > result.exact_before + 0.4

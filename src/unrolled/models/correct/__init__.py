@@ -42,10 +42,11 @@ class Correct(Translate):
     takes = "clean text, a sentence a line"
     options = (ExampleSettings, TranslationSettings, CorrectionSettings)
     unit = "bpe"
+    shares_vocabulary = True
 
     def defaults(self, unit: str) -> Defaults:
-        """The same for all units."""
-        return Defaults("gru", 256, 128, batch=32, learning_rate=0.003, dropout=0.2)
+        """The same for all units; one matrix for all tokens, most of which stay as they are, is learnt soonest."""
+        return Defaults("gru", 128, 128, batch=32, learning_rate=0.005, dropout=0.1, tied=True)
 
     def parse(self, corpora: Sequence[Corpus], own: Sequence[Any]) -> list[Pair]:
         """Lines that have words, with the mistakes that are made for what is held out."""
@@ -70,7 +71,7 @@ class Correct(Translate):
         """Both sides in tokens; the training part gets new mistakes in each pass."""
         from unrolled.models.correct.data import make_data
 
-        return make_data(rows, text, own[0], own[1], own[2], files)
+        return make_data(rows, text, own[0], self.decided(own[1]), own[2], files)
 
     def load(self, directory: str | Path, *, engine: str = "auto") -> "Corrector":
         """A `Corrector`."""

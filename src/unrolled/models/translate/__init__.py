@@ -1,7 +1,7 @@
 """The task "translate": a text to another one, by encoder, attention and decoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,14 +34,20 @@ class TranslationSettings:
     reverse_source: bool = option(
         False, "Read the source backwards, the remedy before attention (Sutskever et al. 2014)"
     )
-    shared_vocabulary: bool = option(False, "One vocabulary and one matrix of token vectors for both sides")
+    shared_vocabulary: bool | None = option(
+        None, "One vocabulary and one matrix of token vectors for both sides (default: to correct only)"
+    )
 
     def __post_init__(self) -> None:
         check_choice("attention", self.attention, ATTENTIONS)
 
 
 class Translate(RowTask[Pair]):
-    """A bidirectional encoder, attention, and a decoder."""
+    """A bidirectional encoder, attention, and a decoder.
+
+    Attributes:
+        shares_vocabulary: whether both sides have one, where settings leave it open.
+    """
 
     name = "translate"
     summary = "Turn a text into another one."
@@ -49,6 +55,7 @@ class Translate(RowTask[Pair]):
     options: tuple[type[Any], ...] = (ExampleSettings, TranslationSettings)
     unit = "bpe"
     unused = UNUSED - {"tied"} | {"signal_norm"}
+    shares_vocabulary = False
 
     def defaults(self, unit: str) -> Defaults:
         """The same for all units."""
@@ -77,7 +84,13 @@ class Translate(RowTask[Pair]):
         """Both sides in tokens."""
         from unrolled.models.translate.data import make_data
 
-        return make_data(rows, text, own[0], own[1], files)
+        return make_data(rows, text, own[0], self.decided(own[1]), files)
+
+    def decided(self, settings: TranslationSettings) -> TranslationSettings:
+        """Settings without a choice that is open."""
+        if settings.shared_vocabulary is not None:
+            return settings
+        return replace(settings, shared_vocabulary=self.shares_vocabulary)
 
     def network(
         self,
@@ -97,7 +110,7 @@ class Translate(RowTask[Pair]):
         pairs = cast(TranslationData, data)
         sizes = pairs.tokenizer.vocabulary_size, pairs.target_tokenizer.vocabulary_size
         return TranslationNetwork(
-            TranslationShape.of(model, *sizes, own[1]),
+            TranslationShape.of(model, *sizes, self.decided(own[1])),
             regularization=regularization,
             unknown_share=own[0].unknown_share,
             unknown_id=pairs.tokenizer.unknown_id,

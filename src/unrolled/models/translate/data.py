@@ -79,7 +79,8 @@ def make_data(
     Raises:
         CorpusError: nothing is short enough, or there is nothing to learn.
     """
-    source, target = tokenizers_of(rows.parts["train"], text, settings.shared_vocabulary, files)
+    is_shared = bool(settings.shared_vocabulary)
+    source, target = tokenizers_of(rows.parts["train"], text, is_shared, files)
     is_default = text.unit == "bpe" and text.min_count == TextSettings().min_count
     merged = f"subwords: neighbours that occur {LEAST_OFTEN} times at least are merged (--min-count N: another number)"
     notes, kept, encoded = [merged] * is_default, dict[str, list[Pair]](), {}
@@ -103,7 +104,6 @@ def make_data(
     size = target.vocabulary_size
     counts = [np.bincount(_joined(encoded[part][1]), minlength=size) for part in ("train", "validation")]
     first = min(rows.parts["train"], key=lambda row: abs(len(row.source) - 40))
-    is_shared = settings.shared_vocabulary
     report = RowReport(
         tuple(dict.fromkeys(name for names, _ in rows.origins.values() for name in names)),
         {

@@ -85,7 +85,7 @@ class TranslationShape:
             settings.attention,
             settings.input_feeding and settings.attention != "none",
             settings.reverse_source,
-            settings.shared_vocabulary,
+            bool(settings.shared_vocabulary),
             bool(model.tied),
         )
 
