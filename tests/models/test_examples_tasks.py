@@ -10,7 +10,10 @@ import unrolled
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TASKS = {
-    "fill": ("the keys to the boxes are old .\nthe key is in the box .\n" * 8, "the keys to the cabinet ___ old ."),
+    "fill": (
+        "the keys to the boxes are old .\nthe key is in the box .\nit was and they were .\n" * 6,
+        "the keys to the cabinet ___ old .",
+    ),
     "classify": ("text,label\n" + "".join(f"hotel {n},{('yes', 'no')[n % 2]}\n" for n in range(12)), "not a bad hotel"),
     "tag": ("".join(f"Dr.\tO\nMay\tB-PERSON\n{n}\tB-DATE\n\n" for n in range(8)), "Dr. May moved from Paris"),
     "translate": ("March 3\t03-03\nMay 5\t05-05\nthe 7th of May\t05-07\nJune 1\t06-01\n", "the 7th of december, 1988"),
@@ -19,7 +22,10 @@ TASKS = {
 """Data to train on, and part of what the example shows."""
 
 
-@pytest.mark.parametrize("task", [*TASKS])
+SLOW = {"classify", "tag", "correct"}
+
+
+@pytest.mark.parametrize("task", [pytest.param(task, marks=[pytest.mark.slow] * (task in SLOW)) for task in TASKS])
 def test_an_example_shows_what_the_model_answers(task: str, tmp_path: Path) -> None:
     data, shown = TASKS[task]
     file = tmp_path / "data.txt"

@@ -86,7 +86,8 @@ print("torch" in sys.modules, Recurrent("gru", 2, 3).num_layers, Dropout(0.5).p)
 
 def test_all_that_the_package_names_is_there() -> None:
     homes = {name: getattr(unrolled.nn, name).__module__ for name in unrolled.nn.__all__}
-    files = {"Dropout": "dropout", "Recurrent": "recurrent", "Regularization": "regularization", "Sampler": "sampling"}
+    names = ("Attention", "Dropout", "Pooling", "Recurrent", "Regularization")
+    files = {name: name.lower() for name in names} | {"Sampler": "sampling"}
     assert homes == {name: f"unrolled.nn.{file}" for name, file in files.items()}
 
 
