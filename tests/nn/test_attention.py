@@ -132,7 +132,7 @@ def test_gradients_against_differences_of_the_loops(kind: str, lengths: list[int
 
 
 @each_kind
-@each_lengths
+@pytest.mark.parametrize("lengths", [pytest.param(None, marks=pytest.mark.slow), LENGTHS], ids=["full", "padded"])
 def test_gradients_and_their_gradients_against_differences(kind: str, lengths: list[int] | None) -> None:
     module, (query, memory) = make(kind), operands(kind)
     leaves = (query.requires_grad_(), memory.requires_grad_(), *module.parameters())
