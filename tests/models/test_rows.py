@@ -14,16 +14,9 @@ from unrolled import model_directory, models
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.models.classify import TASK, ClassificationSettings
 from unrolled.models.classify.data import ClassificationData
+from unrolled.models.examples import encode_texts, saved_labels, short_enough, shown_tokens, unknown_rate
 from unrolled.models.labels import with_all_labels
-from unrolled.models.rows import (
-    ExampleSettings,
-    encode_texts,
-    recorded_sources,
-    saved_labels,
-    short_enough,
-    shown_tokens,
-    unknown_rate,
-)
+from unrolled.models.rows import ExampleSettings, recorded_sources
 from unrolled.models.task import SavedData
 from unrolled.text.settings import TextSettings
 from unrolled.text.tokenizer import train_tokenizer

@@ -13,8 +13,9 @@ import torch
 
 from unrolled import model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
+from unrolled.models.examples import encode_texts
 from unrolled.models.predictor import PredictionSettings
-from unrolled.models.rows import ExampleSettings, encode_texts
+from unrolled.models.rows import ExampleSettings
 from unrolled.models.task import SavedData
 from unrolled.models.translate import TASK, TranslationSettings
 from unrolled.models.translate.answers import Output, PairScore, Translation, TranslatorResult

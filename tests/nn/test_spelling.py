@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unrolled.nn.spelling import BYTES, EMBEDDING_RANGE, SpellingEncoder
+from unrolled.nn.reading import EMBEDDING_RANGE
+from unrolled.nn.spelling import BYTES, SpellingEncoder
 
 WORDS = ["Zoë", "a", "日本", "naïvely", "a" * 12]
 SIZE = 3

@@ -1,5 +1,6 @@
 """What the networks of all tasks have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple, Protocol
@@ -40,7 +41,7 @@ class Objective(NamedTuple):
     correct: Tensor | None = None
 
 
-class TaskNetwork(nn.Module):
+class TaskNetwork(nn.Module, ABC):
     """A trainable network of a task; subclasses have `shape` and `objective`.
 
     Attributes:
@@ -51,6 +52,7 @@ class TaskNetwork(nn.Module):
     shape: Any
     engine: str
 
+    @abstractmethod
     def objective(self, *arguments: Any, **arrays: Any) -> Objective:
         """Read a batch and say what is to be made small.
 
@@ -58,12 +60,11 @@ class TaskNetwork(nn.Module):
             arguments: none; subclasses may name some.
             arrays: of the batch, by the names that `Batch.arrays` gives them; and `state` to start from.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def cell(self) -> Cell:
         """The cell that the network is made of."""
-        raise NotImplementedError
 
     def engine_in_use(self) -> engines.Engine:
         """What runs the cell on these weights.

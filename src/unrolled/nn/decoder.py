@@ -1,6 +1,5 @@
 """A decoder: a recurrent stack that writes tokens one after the other and may look at a source meanwhile."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -9,8 +8,8 @@ from torch import Tensor, nn
 from unrolled.engines import LayerWeights, autograd
 from unrolled.nn.attention import Attention
 from unrolled.nn.dropout import Dropout, dropped_rows, keep_mask
-from unrolled.nn.reading import EMBEDDING_RANGE, read_tokens
-from unrolled.nn.recurrent import Parts, Recurrent
+from unrolled.nn.reading import draw_weights, make_stack, read_tokens
+from unrolled.nn.recurrent import Parts
 from unrolled.nn.regularization import Regularization
 
 NO_ATTENTION = "none"
@@ -85,15 +84,14 @@ class Decoder(nn.Module):
         super().__init__()
         self.regularization, self.input_feeding = regularization, input_feeding
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        self.recurrent = Recurrent(
+        self.recurrent = make_stack(
             cell,
             embedding_size + (hidden_size if input_feeding else 0),
             hidden_size,
             layers,
-            dropout=regularization.between_layers,
-            locked=regularization.locked,
-            weight_drop=regularization.weight_drop or 0.0,
+            regularization=regularization,
             initialization=initialization,
+            initial_range=initial_range,
             forget_bias=forget_bias,
             engine=engine,
             generator=generator,
@@ -103,13 +101,9 @@ class Decoder(nn.Module):
             self.attention = Attention(attention, hidden_size, memory_size, generator=generator)
             self.meeting = nn.Linear(hidden_size + memory_size, hidden_size, bias=False)
         self.input_dropout = Dropout(regularization.of_inputs, locked=regularization.locked, generator=generator)
-        self.recurrent.reset_parameters(generator, bound=initial_range)
-        with torch.no_grad():
-            if self.meeting is not None:
-                bound = initial_range or 1 / math.sqrt(self.meeting.in_features)
-                self.meeting.weight.uniform_(-bound, bound, generator=generator)
-            bound = initial_range or EMBEDDING_RANGE
-            self.embedding.weight.uniform_(-bound, bound, generator=generator)
+        if self.meeting is not None:
+            draw_weights(self.meeting, initial_range, generator)
+        draw_weights(self.embedding, initial_range, generator)
 
     def look_at(self, memory: Tensor, lengths: Tensor | None = None) -> Source:
         """Make a source ready: memory (S, B, K), lengths (B,)."""

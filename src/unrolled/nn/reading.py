@@ -1,5 +1,7 @@
 """Tokens through an embedding into a recurrent stack, with what is dropped on the way while training."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -57,6 +59,55 @@ def read_tokens(
     return recurrent.forward_tokens(ids, embedding, state, lengths=lengths, sparse_gradient=sparse)
 
 
+def make_stack(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    layers: int,
+    *,
+    bidirectional: bool = False,
+    regularization: Regularization,
+    initialization: str,
+    initial_range: float | None,
+    forget_bias: float,
+    engine: str,
+    generator: torch.Generator | None,
+) -> Recurrent:
+    """A recurrent stack that begins and drops as settings say; see `Recurrent`, and `draw_weights`."""
+    recurrent = Recurrent(
+        cell,
+        input_size,
+        hidden_size,
+        layers,
+        dropout=regularization.between_layers,
+        locked=regularization.locked,
+        weight_drop=regularization.weight_drop or 0.0,
+        signal_norm=regularization.signal_norm or 0.0,
+        bidirectional=bidirectional,
+        initialization=initialization,
+        forget_bias=forget_bias,
+        engine=engine,
+        generator=generator,
+    )
+    recurrent.reset_parameters(generator, bound=initial_range)
+    return recurrent
+
+
+@torch.no_grad()
+def draw_weights(
+    module: nn.Embedding | nn.Linear, initial_range: float | None, generator: torch.Generator | None
+) -> None:
+    """Draw the weights of an embedding or an output: uniform within +-initial_range; biases are zero.
+
+    Where no range is given it is `EMBEDDING_RANGE`, or 1/sqrt(numbers that enter a sum).
+    """
+    usual = EMBEDDING_RANGE if isinstance(module, nn.Embedding) else 1 / math.sqrt(module.in_features)
+    bound = initial_range or usual
+    module.weight.uniform_(-bound, bound, generator=generator)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        module.bias.zero_()
+
+
 class TokenEncoder(nn.Module):
     """Embedding and recurrent stack: token ids to one vector for each place.
 
@@ -92,26 +143,21 @@ class TokenEncoder(nn.Module):
         super().__init__()
         self.regularization = regularization
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        self.recurrent = Recurrent(
+        self.recurrent = make_stack(
             cell,
             embedding_size,
             hidden_size,
             layers,
-            dropout=regularization.between_layers,
-            locked=regularization.locked,
-            weight_drop=regularization.weight_drop or 0.0,
-            signal_norm=regularization.signal_norm or 0.0,
             bidirectional=bidirectional,
+            regularization=regularization,
             initialization=initialization,
+            initial_range=initial_range,
             forget_bias=forget_bias,
             engine=engine,
             generator=generator,
         )
         self.input_dropout = Dropout(regularization.of_inputs, locked=regularization.locked, generator=generator)
-        self.recurrent.reset_parameters(generator, bound=initial_range)
-        bound = initial_range or EMBEDDING_RANGE
-        with torch.no_grad():
-            self.embedding.weight.uniform_(-bound, bound, generator=generator)
+        draw_weights(self.embedding, initial_range, generator)
 
     def forward(
         self, ids: Tensor, lengths: Tensor | None = None, state: HiddenState | None = None

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from unrolled.nn.reading import draw_weights
 from unrolled.nn.recurrent import Recurrent
 
 BYTES = 256
-EMBEDDING_RANGE = 0.1
 
 
 class SpellingEncoder(nn.Module):
@@ -27,8 +27,7 @@ class SpellingEncoder(nn.Module):
         self.embedding = nn.Embedding(BYTES, size)
         self.recurrent = Recurrent(cell, size, size, bidirectional=True, engine=engine, forget_bias=1.0)
         self.recurrent.reset_parameters(generator)
-        with torch.no_grad():
-            self.embedding.weight.uniform_(-EMBEDDING_RANGE, EMBEDDING_RANGE, generator=generator)
+        draw_weights(self.embedding, None, generator)
 
     def forward(self, spelling: Tensor, lengths: Tensor) -> Tensor:
         """Read words: spelling (C, N) bytes, lengths (N,) from 1 to C; vectors (N, 2*size)."""

@@ -8,18 +8,9 @@ from numpy.typing import NDArray
 
 from unrolled.model_directory import ModelFiles
 from unrolled.models.classify import ClassificationSettings
+from unrolled.models.examples import RowReport, all_too_long, encode_texts, saved_tokenizer, shown_tokens, unknown_rate
 from unrolled.models.labels import label_baselines, label_counts, label_ids, label_list
-from unrolled.models.rows import (
-    ExampleSettings,
-    RowData,
-    RowReport,
-    Rows,
-    all_too_long,
-    encode_texts,
-    saved_tokenizer,
-    shown_tokens,
-    unknown_rate,
-)
+from unrolled.models.rows import ExampleSettings, RowData, Rows
 from unrolled.models.task import DataReader
 from unrolled.text.examples import ExampleReader, Ids, Integers, Sequences
 from unrolled.text.settings import DEFAULT_UNIT, TextSettings

@@ -1,6 +1,5 @@
 """A bidirectional encoder, pooling, and a softmax over labels."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from unrolled.models.settings import ModelSettings
 from unrolled.nn import Dropout, Pooling, Regularization
 from unrolled.nn.dropout import read_as_unknown
 from unrolled.nn.output import target_losses
-from unrolled.nn.reading import TokenEncoder
+from unrolled.nn.reading import TokenEncoder, draw_weights
 
 
 @dataclass(frozen=True)
@@ -110,10 +109,7 @@ class ClassifierNetwork(TaskNetwork):
         self.pooling = Pooling(shape.pooling, shape.hidden_size, 2, generator=generator)
         self.output_dropout = Dropout(wanted.of_outputs, generator=generator)
         self.output = nn.Linear(2 * shape.hidden_size, shape.labels)
-        bound = initial_range or 1 / math.sqrt(2 * shape.hidden_size)
-        with torch.no_grad():
-            self.output.weight.uniform_(-bound, bound, generator=generator)
-            self.output.bias.zero_()
+        draw_weights(self.output, initial_range, generator)
 
     @property
     def cell(self) -> Cell:

@@ -13,6 +13,7 @@ from unrolled import metrics, model_directory
 from unrolled.models.classify import TASK
 from unrolled.models.classify.data import numbers_of
 from unrolled.models.classify.network import ClassifierNetwork, ClassifierShape
+from unrolled.models.examples import encode_texts, saved_labels, saved_tokenizer, short_enough
 from unrolled.models.network import check_files, load_network
 from unrolled.models.predictor import (
     PredictionSettings,
@@ -24,7 +25,6 @@ from unrolled.models.predictor import (
     refuse_below_one,
     refuse_one_text,
 )
-from unrolled.models.rows import encode_texts, saved_labels, saved_tokenizer, short_enough
 from unrolled.models.task import check_task
 from unrolled.text.examples import Ids, Sequences
 from unrolled.text.tokenizer import Tokenizer

@@ -4,7 +4,8 @@ import random
 
 from unrolled.model_directory import ModelFiles
 from unrolled.models.correct import CorrectionSettings
-from unrolled.models.rows import ExampleSettings, Rows, encode_texts
+from unrolled.models.examples import encode_texts
+from unrolled.models.rows import ExampleSettings, Rows
 from unrolled.models.translate import TranslationSettings
 from unrolled.models.translate.data import TranslationData
 from unrolled.models.translate.data import make_data as make_pairs

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from unrolled import metrics
 from unrolled.errors import CorpusError
+from unrolled.models.examples import all_too_long
 from unrolled.models.language.data import TrainingData, first_lines
-from unrolled.models.rows import VALIDATION_BATCH, all_too_long
+from unrolled.models.rows import VALIDATION_BATCH
 from unrolled.models.task import Data, DataReader, ReadingOptions
 from unrolled.text.examples import ExampleReader, Integers, Sequences
 

@@ -5,7 +5,6 @@ neighbours. So the two directions are stacks of their own, however deep, and no 
 al., arXiv:1802.05365, there without a common softmax).
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +17,7 @@ from unrolled.models.settings import ModelSettings
 from unrolled.nn import Dropout, Recurrent, Regularization, Sampler
 from unrolled.nn.dropout import read_as_unknown
 from unrolled.nn.output import counted, target_losses
-from unrolled.nn.reading import EMBEDDING_RANGE, flip, read_tokens
+from unrolled.nn.reading import draw_weights, flip, make_stack, read_tokens
 
 
 @dataclass(frozen=True)
@@ -96,16 +95,14 @@ class FillNetwork(TaskNetwork):
         self.embedding = nn.Embedding(shape.vocabulary_size, shape.embedding_size)
 
         def stack() -> Recurrent:
-            return Recurrent(
+            return make_stack(
                 shape.cell,
                 shape.embedding_size,
                 shape.hidden_size,
                 shape.layers,
-                dropout=wanted.between_layers,
-                locked=wanted.locked,
-                weight_drop=wanted.weight_drop or 0.0,
-                signal_norm=wanted.signal_norm or 0.0,
+                regularization=wanted,
                 initialization=initialization,
+                initial_range=initial_range,
                 forget_bias=forget_bias,
                 engine=engine,
                 generator=generator,
@@ -118,15 +115,8 @@ class FillNetwork(TaskNetwork):
         self.output = nn.Linear(shape.embedding_size, shape.vocabulary_size)
         if shape.tied:
             self.output.weight = self.embedding.weight
-        for recurrent in (self.before, self.behind):
-            recurrent.reset_parameters(generator, bound=initial_range)
-        with torch.no_grad():
-            for linear in (self.meeting, self.output):
-                bound = initial_range or 1 / math.sqrt(linear.in_features)
-                linear.weight.uniform_(-bound, bound, generator=generator)
-                linear.bias.zero_()
-            bound = initial_range or EMBEDDING_RANGE
-            self.embedding.weight.uniform_(-bound, bound, generator=generator)
+        for module in (self.meeting, self.output, self.embedding):  # which has the last word where weights are tied
+            draw_weights(module, initial_range, generator)
 
     @property
     def cell(self) -> Cell:

@@ -14,6 +14,7 @@ import torch
 from unrolled import metrics, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.inference.evaluation_text import find_text
+from unrolled.models.examples import encode_texts, saved_tokenizer, short_enough
 from unrolled.models.fill import TASK, by_lines
 from unrolled.models.fill.network import FillNetwork, FillShape
 from unrolled.models.network import check_files, load_network
@@ -27,7 +28,6 @@ from unrolled.models.predictor import (
     refuse_below_one,
     refuse_one_text,
 )
-from unrolled.models.rows import encode_texts, saved_tokenizer, short_enough
 from unrolled.models.task import check_task
 from unrolled.text.examples import Ids, Sequences
 from unrolled.text.settings import TextSettings

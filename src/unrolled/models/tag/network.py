@@ -1,6 +1,5 @@
 """A bidirectional encoder over words and their spelling, and a softmax over labels at each of them."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +9,10 @@ from unrolled import cells
 from unrolled.cells import Cell
 from unrolled.models.network import Objective, TaskNetwork, check_sizes
 from unrolled.models.settings import ModelSettings
-from unrolled.nn import Dropout, Recurrent, Regularization
+from unrolled.nn import Dropout, Regularization
 from unrolled.nn.dropout import read_as_unknown
 from unrolled.nn.output import counted, target_losses
-from unrolled.nn.reading import EMBEDDING_RANGE
+from unrolled.nn.reading import draw_weights, make_stack
 from unrolled.nn.spelling import SpellingEncoder
 
 
@@ -98,17 +97,15 @@ class TaggerNetwork(TaskNetwork):
             if shape.spelling_size
             else None
         )
-        self.recurrent = Recurrent(
+        self.recurrent = make_stack(
             shape.cell,
             shape.embedding_size + 2 * shape.spelling_size,
             shape.hidden_size,
             shape.layers,
-            dropout=wanted.between_layers,
-            locked=wanted.locked,
-            weight_drop=wanted.weight_drop or 0.0,
-            signal_norm=wanted.signal_norm or 0.0,
             bidirectional=True,
+            regularization=wanted,
             initialization=initialization,
+            initial_range=initial_range,
             forget_bias=forget_bias,
             engine=engine,
             generator=generator,
@@ -116,13 +113,8 @@ class TaggerNetwork(TaskNetwork):
         self.input_dropout = Dropout(wanted.of_inputs, locked=wanted.locked, generator=generator)
         self.output_dropout = Dropout(wanted.of_outputs, locked=wanted.locked, generator=generator)
         self.output = nn.Linear(2 * shape.hidden_size, shape.labels)
-        self.recurrent.reset_parameters(generator, bound=initial_range)
-        bound = initial_range or 1 / math.sqrt(2 * shape.hidden_size)
-        with torch.no_grad():
-            self.output.weight.uniform_(-bound, bound, generator=generator)
-            self.output.bias.zero_()
-            bound = initial_range or EMBEDDING_RANGE
-            self.embedding.weight.uniform_(-bound, bound, generator=generator)
+        for module in (self.output, self.embedding):
+            draw_weights(module, initial_range, generator)
 
     @property
     def cell(self) -> Cell:

@@ -13,6 +13,7 @@ import torch
 from unrolled import metrics, model_directory
 from unrolled.errors import CorpusError
 from unrolled.metrics import SpanScores
+from unrolled.models.examples import saved_labels, saved_tokenizer, short_enough
 from unrolled.models.network import check_files, load_network
 from unrolled.models.predictor import (
     PredictionSettings,
@@ -23,7 +24,6 @@ from unrolled.models.predictor import (
     refuse_bad_line,
     refuse_below_one,
 )
-from unrolled.models.rows import saved_labels, saved_tokenizer, short_enough
 from unrolled.models.tag import TASK
 from unrolled.models.tag.data import encode_tokens, numbers_of, spelled
 from unrolled.models.tag.network import TaggerNetwork, TaggerShape

@@ -9,17 +9,8 @@ from numpy.typing import NDArray
 
 from unrolled import metrics
 from unrolled.model_directory import ModelFiles
-from unrolled.models.rows import (
-    ExampleSettings,
-    RowData,
-    RowReport,
-    Rows,
-    all_too_long,
-    encode_texts,
-    saved_tokenizer,
-    shown_tokens,
-    unknown_rate,
-)
+from unrolled.models.examples import RowReport, all_too_long, encode_texts, saved_tokenizer, shown_tokens, unknown_rate
+from unrolled.models.rows import ExampleSettings, RowData, Rows
 from unrolled.models.task import DataReader
 from unrolled.models.translate import TranslationSettings
 from unrolled.text.examples import ExampleReader, Ids, Integers, Sequences

@@ -1,6 +1,5 @@
 """A bidirectional encoder, attention, a decoder, and a softmax over the target's vocabulary."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,7 @@ from unrolled.nn import Dropout, Regularization
 from unrolled.nn.decoder import Decoded, Decoder, DecoderState, Source
 from unrolled.nn.dropout import read_as_unknown
 from unrolled.nn.output import counted, target_losses
-from unrolled.nn.reading import TokenEncoder, flip
+from unrolled.nn.reading import TokenEncoder, draw_weights, flip
 from unrolled.settings import check_choice
 
 
@@ -162,10 +161,7 @@ class TranslationNetwork(TaskNetwork):
         self.output = nn.Linear(shape.hidden_size, shape.target_size)
         if shape.shared:
             self.decoder.embedding.weight = self.encoder.embedding.weight
-        bound = initial_range or 1 / math.sqrt(shape.hidden_size)
-        with torch.no_grad():
-            self.output.weight.uniform_(-bound, bound, generator=generator)
-            self.output.bias.zero_()
+        draw_weights(self.output, initial_range, generator)
         if shape.tied:
             self.output.weight = self.decoder.embedding.weight
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from unrolled import metrics, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.model_directory import ModelFiles
+from unrolled.models.examples import encode_texts, saved_tokenizer, short_enough, shown_tokens
 from unrolled.models.network import check_files, load_network
 from unrolled.models.predictor import (
     LINES_AT_ONCE,
@@ -25,7 +26,7 @@ from unrolled.models.predictor import (
     refuse_below_one,
     refuse_one_text,
 )
-from unrolled.models.rows import RowTask, encode_texts, saved_tokenizer, short_enough, shown_tokens
+from unrolled.models.rows import RowTask
 from unrolled.models.task import check_task
 from unrolled.models.translate import TASK
 from unrolled.models.translate.alignment import draw_alignment
