@@ -14,12 +14,13 @@ import pytest
 import unrolled
 from unrolled import model_directory, models
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
-from unrolled.models.classify import ClassificationSettings
+from unrolled.models.classify import POOLINGS, ClassificationSettings
 from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line
 from unrolled.models.rows import ExampleSettings
 from unrolled.models.tag import TaggingSettings
 from unrolled.models.task import Task, check_task
-from unrolled.nn import Regularization
+from unrolled.models.translate import ATTENTIONS
+from unrolled.nn import Regularization, attention, pooling
 from unrolled.text.settings import TextSettings
 from unrolled.training.events import DataRead, Finished, Planned, Prepared, Stopped, Validated
 from unrolled.training.run import run
@@ -316,3 +317,15 @@ def test_a_damaged_record_of_own_settings_cannot_be_resumed(task: str, data: dic
         model_directory.save(out, config=config, tensors=files.tensors, tokenizer_json=files.tokenizer_json)
         with pytest.raises(ModelDirectoryError, match="cannot be resumed, its record is damaged"):
             next(run([], out, DEFAULTS, resume=True))
+
+
+def test_what_settings_offer_is_what_the_modules_have() -> None:
+    assert set(POOLINGS) == set(pooling.KINDS)
+    assert set(ATTENTIONS) == {*attention.KINDS, "none"}
+
+
+def test_a_share_of_unknown_words_means_nothing_to_subwords(tmp_path: Path) -> None:
+    (tmp_path / "pairs.tsv").write_text("a\tb\n" * 4, encoding="utf-8")
+    own = (ExampleSettings(unknown_share=0.3), *(group() for group in models.get("translate").options[1:]))
+    with pytest.raises(UsageError, match=r"^--unknown-share is 0.3, but no subword is ever unknown: leave it out$"):
+        models.get("translate").prepare([tmp_path / "pairs.tsv"], TextSettings(unit="bpe"), own)

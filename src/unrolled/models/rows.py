@@ -160,6 +160,9 @@ class RowTask(Task, Generic[Row]):
         self, sources: Sequence[str | Path], text: TextSettings, own: Sequence[Any], report: Report = nobody
     ) -> Data:
         """Examples, split and turned into tokens."""
+        usual = ExampleSettings().unknown_share
+        if text.unit == "bpe" and own[0].unknown_share not in {0, usual}:
+            raise UsageError(f"--unknown-share is {own[0].unknown_share}, but no subword is ever unknown: leave it out")
         return self.data(self.read(sources, text, own, report), text, own, None, report)
 
     def prepare_again(
