@@ -34,7 +34,11 @@ MADE = (
 )
 COUNTING = ":counting: --read sentences --pre-tokenized --minutes 1"
 """Numbers that count by ones, twos or threes: does a language model go on with each?"""
-LENGTH = tuple(f"joined.tsv --task translate --minutes 3 --attention {attention}" for attention in ("general", "none"))
+LENGTH = tuple(
+    f"joined.tsv --task translate --minutes 3 --attention {others}"
+    for others in ("additive", "none", "none --no-bidirectional", "none --no-bidirectional --reverse-source")
+)
+"""With attention; without; and the remedy from before attention, beside the same without it."""
 MOST_JOINED = 4
 """Dates that stand side by side in a line of joined.tsv, one to so many."""
 TEXT = "war-and-peace.txt --unit word --vocabulary-size 10000 --split 90/5/5 --samples 1000"

@@ -84,7 +84,7 @@ def as_torch_has_it(recurrent: Any, cell: str) -> nn.GRU | nn.LSTM:
     """PyTorch's own layers with the same weights."""
     kind = {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
     module: nn.GRU | nn.LSTM = kind(
-        recurrent.input_size, recurrent.hidden_size, recurrent.num_layers, bidirectional=True
+        recurrent.input_size, recurrent.hidden_size, recurrent.num_layers, bidirectional=recurrent.bidirectional
     ).double()
     module.load_state_dict(recurrent.state_dict())
     return module

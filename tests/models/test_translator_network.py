@@ -44,6 +44,8 @@ CASES: dict[str, dict[str, Any]] = {
     "tied": {"tied": True, "cell": "lstm"},
     "shared and tied": {"shared": True, "tied": True, "reverse": True},
     "three layers": {"layers": 3},
+    "one way": {"bidirectional": False, "attention": "none"},
+    "one way, reversed": {"bidirectional": False, "reverse": True, "cell": "lstm", "layers": 1},
 }
 each_case = pytest.mark.parametrize("case", CASES)
 COUNTS = torch.arange(T)[:, None] < LENGTHS
@@ -56,15 +58,15 @@ def test_gradients_against_central_differences(case: str) -> None:
 
 def pair_by_hand(network: TranslationNetwork, module: nn.GRU | nn.LSTM, steps: list[nn.RNNCellBase], b: int) -> Tensor:
     """Log-probabilities (T, V) after each input of a pair, without padding."""
-    ids, size, layers = SOURCE[: SOURCE_LENGTHS[b], b], network.shape.hidden_size // 2, network.shape.layers
+    ids, ways, layers = SOURCE[: SOURCE_LENGTHS[b], b], network.shape.num_directions, network.shape.layers
     if network.shape.reverse_source:
         ids = ids.flip(0)
     outputs, last = module(network.encoder.embedding.weight[ids])
     state = []
     for layer in range(layers):
-        halves = [(part[2 * layer], part[2 * layer + 1]) for part in (last if isinstance(last, tuple) else (last,))]
-        assert halves[0][0].shape == (size,)
-        state.append([torch.cat(pair) for pair in halves])
+        ends = [part[ways * layer : ways * (layer + 1)] for part in (last if isinstance(last, tuple) else (last,))]
+        assert ends[0].shape == (ways, network.shape.hidden_size // ways)
+        state.append([torch.cat([*each]) for each in ends])
     vectors, _, _ = by_hand(network.decoder, steps, INPUTS[: LENGTHS[b], b], state, outputs)
     return torch.log_softmax(vectors @ network.output.weight.T + network.output.bias, 1)
 
@@ -215,3 +217,5 @@ def test_a_shape_in_words_and_from_settings() -> None:
     shape = TranslationShape.of(model, 7, 7, settings)
     assert not shape.input_feeding, "there is nothing to feed but the output itself"
     assert shape.describe() == "2 x 4 lstm, embedding 4, no attention, source reversed, shared embedding, tied"
+    one_way = TranslationShape(**{**SIZES, "hidden_size": 5, "bidirectional": False})
+    assert one_way.describe() == "1 x 5 gru, embedding 3, dot attention, input feeding, source read one way"

@@ -33,10 +33,11 @@ def translator(
     reverse: bool = False,
     shared: bool = False,
     tied: bool = False,
+    bidirectional: bool = True,
     **options: Any,
 ) -> TranslationNetwork:
     sizes = (TARGET_V if shared else SOURCE_V, TARGET_V, H if tied else E, H, layers)
-    shape = TranslationShape(cell, *sizes, attention, input_feeding, reverse, shared, tied)
+    shape = TranslationShape(cell, *sizes, attention, input_feeding, reverse, shared, tied, bidirectional)
     network = TranslationNetwork(shape, **{"generator": torch.Generator().manual_seed(4), **options})
     stir(network)
     return network.double()

@@ -37,13 +37,14 @@ class TranslationSettings:
     shared_vocabulary: bool | None = option(
         None, "One vocabulary and one matrix of token vectors for both sides (default: to correct only)"
     )
+    bidirectional: bool = option(True, "Read the source in both directions, half of the units for each")
 
     def __post_init__(self) -> None:
         check_choice("attention", self.attention, ATTENTIONS)
 
 
 class Translate(RowTask[Pair]):
-    """A bidirectional encoder, attention, and a decoder.
+    """An encoder, attention, and a decoder.
 
     Attributes:
         shares_vocabulary: whether both sides have one, where settings leave it open.

@@ -1,4 +1,4 @@
-"""A bidirectional encoder, attention, a decoder, and a softmax over the target's vocabulary."""
+"""An encoder, attention, a decoder, and a softmax over the target's vocabulary."""
 
 from dataclasses import dataclass
 
@@ -27,14 +27,15 @@ class TranslationShape:
         cell: name of a registered cell.
         source_size, target_size: of the vocabularies.
         embedding_size: E, of both sides.
-        hidden_size: H of the decoder; each direction of the encoder has half of it, so that their states together are
-            one of the decoder.
+        hidden_size: H of the decoder, and of the encoder's directions together, so that where it ends the decoder can
+            begin.
         layers: L, of each.
         attention: a kind of `nn.Attention`, or "none".
         input_feeding: see `nn.decoder`.
         reverse_source: whether the source is read backwards.
         shared: whether both sides have one embedding.
         tied: whether the output layer uses the target's embedding.
+        bidirectional: whether the encoder reads in both directions, with half of H for each.
 
     Raises:
         UsageError: unknown cell or attention, a size below 1, an odd hidden size, or sizes that cannot be shared.
@@ -51,12 +52,13 @@ class TranslationShape:
     reverse_source: bool
     shared: bool
     tied: bool
+    bidirectional: bool = True
 
     def __post_init__(self) -> None:
         cells.get(self.cell)
         check_sizes(self)
         check_choice("attention", self.attention, ATTENTIONS)
-        if self.hidden_size % 2:
+        if self.hidden_size % self.num_directions:
             raise UsageError(
                 f"hidden is {self.hidden_size}: give an even number, half for each direction of the encoder"
             )
@@ -86,13 +88,20 @@ class TranslationShape:
             settings.reverse_source,
             bool(settings.shared_vocabulary),
             bool(model.tied),
+            settings.bidirectional,
         )
+
+    @property
+    def num_directions(self) -> int:
+        """D of the encoder."""
+        return 2 if self.bidirectional else 1
 
     def describe(self) -> str:
         """Cell and sizes in words."""
         attention = "no attention" if self.attention == "none" else f"{self.attention} attention"
         parts = [f"{self.layers} x {self.hidden_size} {self.cell}, embedding {self.embedding_size}", attention]
-        parts += ["input feeding"] * self.input_feeding + ["source reversed"] * self.reverse_source
+        parts += ["input feeding"] * self.input_feeding + ["source read one way"] * (not self.bidirectional)
+        parts += ["source reversed"] * self.reverse_source
         return ", ".join(parts + ["shared embedding"] * self.shared + ["tied"] * self.tied)
 
 
@@ -132,8 +141,9 @@ class TranslationNetwork(TaskNetwork):
             shape.cell,
             shape.source_size,
             shape.embedding_size,
-            shape.hidden_size // 2,
+            shape.hidden_size // shape.num_directions,
             shape.layers,
+            bidirectional=shape.bidirectional,
             regularization=wanted,
             initialization=initialization,
             initial_range=initial_range,
@@ -181,7 +191,8 @@ class TranslationNetwork(TaskNetwork):
             source = flip(source, lengths)
         memory, last = self.encoder(source, lengths)
         halves = last if isinstance(last, tuple) else (last,)
-        parts = tuple(half.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2).contiguous() for half in halves)
+        split = (-1, self.shape.num_directions)
+        parts = tuple(half.unflatten(0, split).transpose(1, 2).flatten(2).contiguous() for half in halves)
         return self.decoder.look_at(memory, lengths), self.decoder.begin(parts)
 
     def forward(self, source: Tensor, source_lengths: Tensor, inputs: Tensor) -> Decoded:
