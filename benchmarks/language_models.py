@@ -51,6 +51,8 @@ GROUPS = {
     "demonstration": (":embedded: --min-count 2 --minutes 1.5",),
 }
 ELSEWHERE_MINUTES = 2
+CACHE = 2000
+"""Tokens of a text of words that an evaluation looks back at, beside one by the model alone."""
 STORED = RESULTS / "language_models.json"
 
 
@@ -99,8 +101,9 @@ def short_commands(directory: Path) -> dict[str, dict[str, float]]:
 def summary(row: dict[str, Any]) -> str:
     """One run in a line."""
     parts = ", ".join(
-        f"{part} {result['nats_per_token']:.4f} nats, perplexity {result['perplexity']:.2f}"
-        for part, result in row["evaluations"].items()
+        f"{part} {result['nats_per_token']:.4f} nats, perplexity {result['perplexity']:.2f}{kind}"
+        for kind, results in (("", row["evaluations"]), (" with cache", row["evaluations_with_cache"]))
+        for part, result in results.items()
     )
     return f"{row['seconds']:7.1f} s  {parts}  {row['command']}"
 
@@ -113,7 +116,8 @@ def measure(data: Path, options: str, out: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - start  # of the whole command
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     parts = [part for part in config["data"]["parts"] if part != "train"]
-    evaluations = {part: json.loads(unrolled("evaluate", str(out), "--part", part, "--json")) for part in parts}
+    evaluations = {part: evaluated(out, part) for part in parts}
+    looked_back = {part: evaluated(out, part, "--cache", str(CACHE)) for part in parts if "--unit word" in options}
     return {
         "command": f"unrolled train {options} --out DIR",
         "seconds": round(seconds, 1),
@@ -124,8 +128,15 @@ def measure(data: Path, options: str, out: Path) -> dict[str, Any]:
         "unigram_nats": config["training"]["results"]["unigram_loss"],
         "estimated_validation_nats": config["training"]["results"]["validation_loss"],
         "evaluations": evaluations,
+        "evaluations_with_cache": looked_back,
         "microseconds_a_generated_token": generation_speed(out),
     }
+
+
+def evaluated(directory: Path, part: str, *options: str) -> dict[str, Any]:
+    """What `unrolled evaluate` says of a part of the text that a model was trained on."""
+    result: dict[str, Any] = json.loads(unrolled("evaluate", str(directory), "--part", part, *options, "--json"))
+    return result
 
 
 def generation_speed(directory: Path, tokens: int = 2000) -> float:

@@ -111,6 +111,7 @@ struct ReadOperands {
   Real* const* last_state;
   double* losses;   // (M) with targets
   int64_t* ranks;   // (M) or null
+  Real* outputs;    // (M, H) of the last layer, or null
   bool (*stops)();  // asked by the calling thread now and then: true gives up
 };
 

@@ -30,14 +30,16 @@ class Model {
 
   // sizes: N, threads, batch; states: one address for each part of each layer, or none for zeros.
   void read(const std::vector<long>& sizes, Address lengths, Address inputs, Address targets,
-            const std::vector<Address>& state, const std::vector<Address>& last, Address losses, Address ranks) const {
+            const std::vector<Address>& state, const std::vector<Address>& last, Address losses, Address ranks,
+            Address outputs) const {
     const auto from = all_at<const T>(state);
     const auto to = all_at<T>(last);
     {
       nb::gil_scoped_release released;
-      functions.read(model, {sizes[0], int(sizes[1]), sizes[2], at<int64_t>(lengths), at<int64_t>(inputs),
-                             at<int64_t>(targets), from.empty() ? nullptr : from.data(),
-                             to.empty() ? nullptr : to.data(), at<double>(losses), at<int64_t>(ranks), &wants_to_stop});
+      functions.read(
+          model, {sizes[0], int(sizes[1]), sizes[2], at<int64_t>(lengths), at<int64_t>(inputs), at<int64_t>(targets),
+                  from.empty() ? nullptr : from.data(), to.empty() ? nullptr : to.data(), at<double>(losses),
+                  at<int64_t>(ranks), at<T>(outputs), &wants_to_stop});
     }
     if (PyErr_Occurred()) throw nb::python_error();
   }

@@ -130,6 +130,7 @@ class Reading {
       stack.step(team, scratch, 0, 1, terms);
       for (auto [r, end] = team.share(count); r < end; ++r)
         if (r > 0) stack.move(0, r);
+      if (o_.outputs) hand_out(team, stack.outputs(0), 0, begin, count, 0);
       if (o_.targets) first_losses(team, *workers_[std::size_t(worker)], begin, count);
       team.wait();
       ++t, ++steps;
@@ -139,6 +140,7 @@ class Reading {
       while (o_.lengths[sequence(begin + live - 1)] <= t) --live;
       for (long r = 0; r < live; ++r) terms[r] = rows_of_[std::size_t(o_.inputs[start(begin + r) + t])];
       stack.step(team, scratch, t, live, terms);
+      if (o_.outputs) hand_out(team, stack.outputs(t), stride, begin, live, t);
       if (!o_.targets) continue;
       if (waiting + live > losses.capacity) {
         losses.run(team, waiting, o_.losses, o_.ranks);
@@ -167,6 +169,13 @@ class Reading {
     for (long r = 1; r < count; ++r)
       if (o_.inputs[start(begin + r)] != o_.inputs[start(begin)]) return false;
     return true;
+  }
+
+  // The outputs of sequences [begin, begin + count) of the order at step t, which lie `stride` apart, to who asked.
+  void hand_out(const Team& team, const T* outputs, long stride, long begin, long count, long t) const {
+    const long units = model_.units();
+    for (auto [r, end] = team.share(count); r < end; ++r)
+      std::copy(outputs + r * stride, outputs + r * stride + units, o_.outputs + (start(begin + r) + t) * units);
   }
 
   // Losses of the first targets, from the last layer's first row.

@@ -23,6 +23,19 @@ class CorpusError(UnrolledError):
     """Text that cannot be read, decoded or used."""
 
 
+class LineError(CorpusError):
+    """One of many lines, which cannot be used.
+
+    Args:
+        number: of the line, from 1.
+        fault: what is wrong with it, as it goes on after "line 3 ".
+    """
+
+    def __init__(self, number: int, fault: str) -> None:
+        super().__init__(f"line {number} {fault}")
+        self.number = number
+
+
 class TokenizerError(UnrolledError):
     """A tokenizer that cannot be made, read or applied."""
 

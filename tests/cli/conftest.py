@@ -30,10 +30,10 @@ class Outcome:
     def lines(self) -> list[str]:
         return self.output.splitlines()
 
-    def error(self, status: int) -> str:
-        """The one line with which the command failed, after "unrolled: error: "; nothing else was printed."""
+    def error(self, status: int, *, lines: int = 0) -> str:
+        """The line with which the command failed, after "unrolled: error: "; so many were printed before it."""
         assert self.status == status, self.errors
-        assert self.output == ""
+        assert len(self.lines) == lines
         assert self.errors.count("\n") == 1, self.errors
         start, _, message = self.errors.strip().partition("error: ")
         assert start == "unrolled: "

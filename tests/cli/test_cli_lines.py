@@ -112,6 +112,7 @@ def test_an_error_names_the_line_though_others_came_before(pipe: io.FileIO) -> N
     pipe.write("Zoë\nsees\n".encode())
     assert next(chunks) == ["Zoë", "sees"]
     pipe.write(b"the\nca\xfft\n")
+    assert next(chunks) == ["the"], "which is whole"
     with pytest.raises(CorpusError, match=r"^standard input, line 4, byte offset 16: is not UTF-8"):
         next(chunks)
 

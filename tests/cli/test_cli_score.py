@@ -131,7 +131,7 @@ def test_what_is_no_text_is_an_error(
         (unrolled("score", tiny_model("word"), path), str(path)),
         (unrolled("score", tiny_model("word"), stdin=content), "standard input"),
     ):
-        error = outcome.error(1)
+        error = outcome.error(1, lines=content.startswith(b"fine"))
         assert error.startswith(name)
         assert message in error
 

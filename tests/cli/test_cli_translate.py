@@ -124,7 +124,7 @@ def test_pairs_are_scored_and_sorted(sequence_model: Callable[[str], Path], unro
     ordered = sorted(scores, key=lambda each: -each.log_probability)
     outcome = unrolled("score", model, "--sort", "--json", stdin=piped(lines))
     assert [json.loads(line)["target"] for line in outcome.lines] == [each.target for each in ordered]
-    message = unrolled("score", model, stdin=b"a\tb\nno tab\n").error(1)
+    message = unrolled("score", model, stdin=b"a\tb\nno tab\n").error(1, lines=1)
     assert message == "line 2 has 0 tabs, expected one between source and target: give pairs"
     assert "--tokens" in unrolled("score", model, "--tokens", stdin=b"a\tb\n").error(2)
 
@@ -168,7 +168,8 @@ def test_gaps_their_candidates_and_scores(sequence_model: Callable[[str], Path],
     found = [float(line.split("\t")[0]) for line in scores.lines]
     assert found == sorted(found, reverse=True)
     assert (
-        unrolled("score", model, stdin=b"x\n\n").error(1) == "line 2 is empty: there is nothing to answer, leave it out"
+        unrolled("score", model, stdin=b"x\n\n").error(1, lines=1)
+        == "line 2 is empty: there is nothing to answer, leave it out"
     )
     outcome = unrolled("evaluate", model, "--part", "test")
     assert outcome.lines[2].startswith("perplexity")

@@ -71,8 +71,8 @@ def in_double(weights: LanguageModelWeights) -> LanguageModelWeights:
 
 def by_reference(
     weights: LanguageModelWeights, ids: npt.NDArray[np.int64], state: StackState | None
-) -> tuple[Doubles, StackState]:
-    """Log-probabilities after each of the ids, (N, V), and the last state, of one sequence."""
+) -> tuple[Doubles, StackState, Doubles]:
+    """Log-probabilities after each of the ids, (N, V), the last state, and the outputs (N, H), of one sequence."""
     weights = in_double(weights)
     h, last = weights.embedding[ids][:, None], list[tuple[Any, ...]]()
     for number, layer in enumerate(weights.layers):
@@ -82,7 +82,7 @@ def by_reference(
         h, last = done.outputs, [*last, done.last]
     scores = h[:, 0] @ weights.output_weight.T + weights.output_bias
     above = scores.max(axis=1, keepdims=True)
-    return scores - above - np.log(np.exp(scores - above).sum(axis=1, keepdims=True)), tuple(last)
+    return scores - above - np.log(np.exp(scores - above).sum(axis=1, keepdims=True)), tuple(last), h[:, 0]
 
 
 @each_dtype
@@ -95,15 +95,18 @@ def test_read_agrees_with_the_reference(from_zero: bool, biases: bool, name: str
     predictor = ENGINES[engine].predictor(weights)
     inputs, targets = (draw_tokens(weights, LENGTHS.sum(), seed) for seed in (1, 2))
     state = None if from_zero else draw_state(weights, len(LENGTHS))
-    read = predictor.read(inputs, LENGTHS, state, targets=targets, ranks=True)
+    read = predictor.read(inputs, LENGTHS, state, targets=targets, ranks=True, outputs=True)
     assert read.losses is not None
     assert read.ranks is not None
+    assert read.outputs is not None
     assert read.losses.dtype == np.float64
+    assert read.outputs.dtype == dtype
     tolerance, end = 10 * TOLERANCE[dtype], 0
     for row, length in enumerate(LENGTHS):
         part, end = slice(end, end + length), end + length
         before = None if state is None else row_of(state, row)
-        logs, last = by_reference(weights, inputs[part], before)
+        logs, last, outputs = by_reference(weights, inputs[part], before)
+        np.testing.assert_allclose(read.outputs[part], outputs, rtol=0, atol=tolerance)
         own = logs[np.arange(length), targets[part]]
         np.testing.assert_allclose(read.losses[part], -own, rtol=0, atol=tolerance * 10)
         clear = np.abs(logs - own[:, None]) > 10 * tolerance  # closer ones may change places
@@ -130,7 +133,10 @@ def test_reading_in_pieces_is_reading_the_whole(name: str, engine: str) -> None:
         state = piece.state
         losses.append(piece.losses)
     np.testing.assert_allclose(np.concatenate(losses), whole.losses, rtol=0, atol=1e-12)  # type: ignore[arg-type]
-    assert predictor.read(inputs, np.array([300])).losses is None
+    bare = predictor.read(inputs, np.array([300]), outputs=True)
+    assert (bare.losses, bare.ranks, whole.outputs) == (None, None, None)
+    assert bare.outputs is not None
+    np.testing.assert_array_equal(bare.outputs[-1], bare.state[-1][0][0])
 
 
 @pytest.mark.parametrize("alike", [True, False], ids=["begin_alike", "begin_anyhow"])
@@ -144,9 +150,10 @@ def test_bits_depend_neither_on_neighbours_nor_on_order_batch_or_threads(name: s
     inputs, targets = draw_tokens(weights, lengths.sum(), 1), draw_tokens(weights, lengths.sum(), 2)
     if alike:
         inputs[np.cumsum(lengths) - lengths] = 3
-    whole = predictor.read(inputs, lengths, targets=targets, ranks=True)
+    whole = predictor.read(inputs, lengths, targets=targets, ranks=True, outputs=True)
     assert whole.losses is not None
     assert whole.ranks is not None
+    assert whole.outputs is not None
     for threads, batch_size in ((1, None), (3, None), (2, 1), (1, 7), (2, 64), (2, 5000)):
         torch.set_num_threads(threads)
         again = predictor.read(inputs, lengths, targets=targets, batch_size=batch_size)
@@ -154,9 +161,11 @@ def test_bits_depend_neither_on_neighbours_nor_on_order_batch_or_threads(name: s
     ends = np.cumsum(lengths)
     for row in (0, 5, 699):
         part = slice(ends[row] - lengths[row], ends[row])
-        alone = predictor.read(inputs[part], lengths[row : row + 1], targets=targets[part], ranks=True)
+        own = lengths[row : row + 1]
+        alone = predictor.read(inputs[part], own, targets=targets[part], ranks=True, outputs=True)
         np.testing.assert_array_equal(alone.losses, whole.losses[part])
         np.testing.assert_array_equal(alone.ranks, whole.ranks[part])
+        np.testing.assert_array_equal(alone.outputs, whole.outputs[part])
         for layer, all_rows in zip(alone.state, whole.state, strict=True):
             for got, want in zip(layer, all_rows, strict=True):
                 np.testing.assert_array_equal(got[0], want[row])
@@ -223,7 +232,7 @@ def test_decode_draws_from_the_probabilities_of_sampling(engine: str, sampling: 
             generator, state = np.random.default_rng(row), row_of(draw_state(weights, rows), row)
             fed, expected = np.array([row]), []
             for _ in range(count):
-                logs, state = by_reference(weights, fed, state)
+                logs, state, _ = by_reference(weights, fed, state)
                 fed = sampling.choose(logs, [0], [generator])
                 expected.append(int(fed[0]))
             assert tokens[:, row].tolist() == expected

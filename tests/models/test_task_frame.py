@@ -13,7 +13,7 @@ import pytest
 
 import unrolled
 from unrolled import model_directory, models
-from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
+from unrolled.errors import CorpusError, LineError, ModelDirectoryError, UsageError
 from unrolled.models.classify import POOLINGS, ClassificationSettings
 from unrolled.models.predictor import PredictionSettings, Predictor, refuse_bad_line
 from unrolled.models.rows import ExampleSettings
@@ -276,22 +276,31 @@ def test_options_of_other_tasks_are_refused_and_lines_come_in_chunks(task_model:
     with pytest.raises(
         UsageError, match=r"^--beam means nothing to a model of the task classify: its options are --ex"
     ):
-        next(predictor.answer_chunks(iter([["a"]]), PredictionSettings(beam=3)))
+        predictor.answer_chunks(iter([["a"]]), PredictionSettings(beam=3))
     lines = [["the film", "a book"], ["item"]]
     chunks = list(predictor.answer_chunks(iter(lines), PredictionSettings(batch=1, top=1)))
-    assert [texts for texts, _ in chunks] == lines
-    assert [[answer.as_dict()["text"] for answer in answers] for _, answers in chunks] == lines
-    with pytest.raises(CorpusError, match=r"^line 4 is empty"):
-        list(predictor.answer_chunks(iter([*lines, [""]]), PredictionSettings()))
+    assert [[answer.as_dict()["text"] for answer in answers] for answers in chunks] == lines
     with pytest.raises(UsageError, match="gives no scores: see unrolled predict"):
         predictor.scores(["a"])
 
 
+def test_lines_before_a_bad_one_are_answered_before_it_is_refused(task_model: Callable[[str], Path]) -> None:
+    predictor = models.get("classify").load(task_model("classify"))
+    assert isinstance(predictor, Predictor)
+    chunks = iter([["the film", "a book"], ["item", "a", "", "b", ""]])
+    answers = predictor.answer_chunks(chunks, PredictionSettings())
+    for expected in ["the film", "a book"], ["item", "a"]:
+        assert [answer.as_dict()["text"] for answer in next(answers)] == expected
+    with pytest.raises(LineError, match=r"^line 5 is empty") as caught:
+        next(answers)
+    assert caught.value.number == 5
+
+
 def test_bad_lines_are_refused_by_number() -> None:
     refuse_bad_line("a", 1, 5, 5)
-    with pytest.raises(CorpusError, match=r"^line 3 is empty: there is nothing to answer, leave it out$"):
+    with pytest.raises(LineError, match=r"^line 3 is empty: there is nothing to answer, leave it out$"):
         refuse_bad_line("\u00a0\t", 3, 1, 5)
-    with pytest.raises(CorpusError, match=r"^line 1,?000 has 6 tokens, the model reads at most 5 \(--most-tokens when"):
+    with pytest.raises(LineError, match=r"^line 1000 has 6 tokens, the model reads at most 5 \(--most-tokens when"):
         refuse_bad_line("a", 1000, 6, 5)
 
 

@@ -6,9 +6,13 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unrolled.models.predictor import Answer
 
 IS_HEARD = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 """Of the processes that torchrun starts, the first speaks for all."""
@@ -36,6 +40,16 @@ def print_json(record: dict[str, Any]) -> None:
     """One JSON object as a line on standard output."""
     if IS_HEARD:
         print(json.dumps(record, ensure_ascii=False, allow_nan=True), flush=True)
+
+
+def print_answers(answers: "Sequence[Answer]", *, as_json: bool) -> None:
+    """What a model says to lines, at once, for nobody knows how long the next ones take to come."""
+    for answer in answers:
+        if as_json:
+            print_json(answer.as_dict())
+        else:
+            print("\n".join(answer.lines()))
+    sys.stdout.flush()
 
 
 def duration(seconds: float) -> str:

@@ -30,6 +30,13 @@ def verb(
     errors: Annotated[
         str, typer.Option(metavar="strict|replace", help="What to do with bytes that are not in the encoding.")
     ] = "strict",
+    cache: Annotated[
+        int | None,
+        typer.Option(
+            help="Look back at the text's last so many tokens, too: what came once may come again (Grave et al. 2017).",
+            show_default=False,
+        ),
+    ] = None,
     engine: EngineName = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -38,6 +45,8 @@ def verb(
     if task != "language":
         if (encoding, errors) != ("utf-8", "strict"):
             raise UsageError(f"--encoding and --errors of the task {task} are as in training: leave them out")
+        if cache is not None:
+            raise UsageError(f"--cache is for language models, this one's task is {task}: leave it out")
         _evaluate_by_task(load_predictor(directory, engine), data or [], part, as_json=as_json)
         return
     from unrolled.inference import LanguageModel
@@ -46,11 +55,15 @@ def verb(
     model = LanguageModel.load(directory, engine=engine, dtype="float32")  # a mean needs no more
     text, name = find_text(model.config, data, part, encoding=encoding, errors=errors)
     with ProgressBar("evaluating") as bar:
-        result = model.evaluate(text, progress=lambda done, of: bar.update(done / of, f"{done:,} of {of:,} tokens"))
+        result = model.evaluate(
+            text, cache=cache, progress=lambda done, of: bar.update(done / of, f"{done:,} of {of:,} tokens")
+        )
     if as_json:
         print_json(result.as_dict())
         return
     say(f"text                {name}")
+    if cache is not None:
+        say(f"cache               the last {cache:,} tokens")
     print(f"tokens              {result.tokens:,}")
     print(f"nats per token      {result.nats_per_token:.4f}")
     print(f"perplexity          {result.perplexity:,.3f}   (comparable only with the same tokens)")

@@ -35,18 +35,21 @@ def read_chunks(source: str, lines_at_once: int) -> Iterator[list[str]]:
     try:
         with _opened(source) as stream:
             for chunk in _raw_chunks(stream, lines_at_once):
-                lines = []
+                lines = list[str]()
                 for raw in chunk:
                     number += 1
-                    line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                    try:
+                        line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                    except UnicodeDecodeError as error:
+                        if lines:
+                            yield lines
+                        raise CorpusError(
+                            f"{name}, line {number}, byte offset {offset + error.start}: is not UTF-8 "
+                            f"({error.reason}): convert the file, for instance with iconv"
+                        ) from error
                     lines.append(line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line)
                     offset += len(raw)
                 yield lines
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{name}, line {number}, byte offset {offset + error.start}: is not UTF-8 ({error.reason}): "
-            "convert the file, for instance with iconv"
-        ) from error
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CorpusError(f"{name}: cannot be read ({reason}): check the path") from error

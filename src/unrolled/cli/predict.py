@@ -6,14 +6,13 @@ is answered as soon as no other is waiting. Options that mean nothing to the mod
 Example: echo 'the keys to the cabinet ___ on the table .' | unrolled predict agreement -
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unrolled import model_directory
-from unrolled.cli.console import ProgressBar, print_json, say
+from unrolled.cli.console import ProgressBar, print_answers, say
 from unrolled.cli.lines import read_chunks
 from unrolled.cli.options import EngineName, load_predictor, with_settings
 from unrolled.errors import UsageError
@@ -35,14 +34,9 @@ def verb(
     predictor = load_predictor(directory, engine)
     number = 0
     with ProgressBar("predicting") as bar:
-        for _, answers in predictor.answer_chunks(read_chunks(file, LINES_AT_ONCE), prediction):
-            for answer in answers:
-                if as_json:
-                    print_json(answer.as_dict())
-                else:
-                    print("\n".join(answer.lines()))
+        for answers in predictor.answer_chunks(read_chunks(file, LINES_AT_ONCE), prediction):
+            print_answers(answers, as_json=as_json)
             number += len(answers)
             bar.update(None, f"{number:,} lines")
-            sys.stdout.flush()
     if number == 0:
         say("there are no lines: nothing to predict")

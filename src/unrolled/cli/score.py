@@ -10,14 +10,14 @@ Example: printf 'the cat sat\nsat cat the\n' | unrolled score novel - --sort
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unrolled import model_directory
-from unrolled.cli.console import ProgressBar, print_json, say
+from unrolled.cli.console import ProgressBar, print_answers, print_json, say
 from unrolled.cli.lines import read_chunks
 from unrolled.cli.options import EngineName, load_predictor
 from unrolled.errors import UsageError
@@ -74,25 +74,17 @@ def verb(
 def _score_by_task(predictor: "Predictor", file: str, *, sort: bool, as_json: bool) -> None:
     """Lines scored by a model of another task than language."""
     number, kept = 0, list["Answer"]()
-    for lines in read_chunks(file, SCORED_AT_ONCE):
-        scores = predictor.scores(lines, first=number + 1)
-        number += len(lines)
-        if sort:
-            kept += scores
-            continue
-        _print_scores(scores, as_json=as_json)
-    _print_scores(sorted(kept, key=lambda score: -score.as_dict()["log_probability"]), as_json=as_json)
+    with ProgressBar("scoring") as bar:
+        for scores in predictor.score_chunks(read_chunks(file, SCORED_AT_ONCE)):
+            number += len(scores)
+            bar.update(None, f"{number:,} lines")
+            if sort:
+                kept += scores
+            else:
+                print_answers(scores, as_json=as_json)
+    print_answers(sorted(kept, key=lambda score: -score.as_dict()["log_probability"]), as_json=as_json)
     if number == 0:
         say("there are no lines: nothing to score")
-
-
-def _print_scores(scores: "Sequence[Answer]", *, as_json: bool) -> None:
-    for score in scores:
-        if as_json:
-            print_json(score.as_dict())
-        else:
-            print("\n".join(score.lines()))
-    sys.stdout.flush()
 
 
 def _flushed(chunks: "Iterator[list[Score]]") -> "Iterator[Score]":

@@ -27,6 +27,7 @@ StackState = tuple[State, ...]
 """One state for each layer of a stack, lowest first."""
 Tokens = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -227,11 +228,13 @@ class Reading(NamedTuple):
     Attributes:
         losses: (M,) -log p(target) in nats; None without targets.
         ranks: (M,) place of each target among all tokens by probability, 1 the most probable; None unless asked for.
+        outputs: (M, H) of the last layer, from which a target was told; None unless asked for.
         state: of each layer, after each sequence's last token.
     """
 
     losses: Doubles | None
     ranks: Tokens | None
+    outputs: Floats | None
     state: StackState
 
 
@@ -255,6 +258,7 @@ class Predictor(Protocol):
         *,
         targets: Tokens | None = None,
         ranks: bool = False,
+        outputs: bool = False,
         batch_size: int | None = None,
     ) -> Reading:
         """Read N sequences and say how probable the targets were.
@@ -265,6 +269,7 @@ class Predictor(Protocol):
             state: for each layer the parts of its state, each (N, H); None: zeros.
             targets: (M,) what followed each input.
             ranks: whether the targets' ranks are wanted, for about as much work again.
+            outputs: whether the last layer's outputs are wanted.
             batch_size: most sequences to be read side by side; None: what is fast.
 
         Raises:

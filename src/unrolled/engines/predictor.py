@@ -1,16 +1,15 @@
 """A language model ready for use, put together from an engine's operations: what any engine can offer."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from unrolled.engines.arrays import log_softmax
 from unrolled.engines.checks import check_choices, check_language_model, check_read, check_rows
 from unrolled.engines.contract import (
     Doubles,
     Engine,
+    Floats,
     InputWeights,
     LanguageModelWeights,
     Reading,
@@ -19,7 +18,6 @@ from unrolled.engines.contract import (
 )
 from unrolled.engines.sampling import Sampling
 
-Floats = npt.NDArray[np.floating[Any]]
 WINDOW = 128
 """Time steps run at once, so that memory does not grow with the length of a sequence."""
 BATCH_SIZE = 64
@@ -53,6 +51,7 @@ class PlainPredictor:
         *,
         targets: Tokens | None = None,
         ranks: bool = False,
+        outputs: bool = False,
         batch_size: int | None = None,
     ) -> Reading:
         """Batches of sequences of like length, a window at a time; see `contract.Predictor.read`."""
@@ -61,14 +60,15 @@ class PlainPredictor:
         last = tuple(tuple(part.copy() for part in layer) for layer in state)
         losses = None if targets is None else np.empty(len(inputs))
         places = np.empty(len(inputs), np.int64) if targets is not None and ranks else None
+        vectors = np.empty((len(inputs), len(state[-1][0][0])), self.weights.embedding.dtype) if outputs else None
         starts = np.cumsum(lengths) - lengths
         by_length = np.argsort(-lengths, kind="stable")
         while len(by_length):
             longest = min(int(lengths[by_length[0]]), WINDOW)
             count = max(1, min(batch_size or BATCH_SIZE, TOKENS_AT_ONCE // longest))
             rows, by_length = by_length[:count], by_length[count:]
-            self._read_batch(rows, starts[rows], lengths[rows], inputs, targets, last, losses, places)
-        return Reading(losses, places, last)
+            self._read_batch(rows, starts[rows], lengths[rows], inputs, targets, last, losses, places, vectors)
+        return Reading(losses, places, vectors, last)
 
     def _read_batch(
         self,
@@ -80,10 +80,11 @@ class PlainPredictor:
         last: StackState,
         losses: Doubles | None,
         places: Tokens | None,
+        vectors: Floats | None,
     ) -> None:
         """Read sequences given longest first: those that have ended leave the batch at the next window.
 
-        `last`, the state of all sequences, and losses and places are written where these sequences stand.
+        `last`, the state of all sequences, and losses, places and vectors are written where these sequences stand.
         """
         for first in range(0, lengths[0], WINDOW):
             active = int(np.sum(lengths > first))
@@ -97,6 +98,8 @@ class PlainPredictor:
             for layer, new in zip(last, state, strict=True):
                 for part, values in zip(layer, new, strict=True):
                     part[rows] = values
+            if vectors is not None:
+                vectors[at[counts]] = outputs[counts]
             if targets is None or losses is None:
                 continue
             live, wanted = outputs[counts], targets[at[counts]]

@@ -14,6 +14,7 @@ from unrolled import engines, metrics, model_directory
 from unrolled.engines import Engine, LanguageModelWeights, Sampling
 from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.inference import generation, scoring
+from unrolled.inference.cache import Cache
 from unrolled.inference.network import weights_from
 from unrolled.inference.results import Evaluation, Score, TokenScore, evaluation_of
 from unrolled.inference.scoring import LINES_AT_ONCE
@@ -164,16 +165,20 @@ class LanguageModel:
             yield [self._score_of(line, ids, result, skip=unknown == "skip") for line, ids, result in each]
             number += len(chunk)
 
-    def evaluate(self, text: str, *, progress: Callable[[int, int], None] | None = None) -> Evaluation:
+    def evaluate(
+        self, text: str, *, cache: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> Evaluation:
         """How well the model predicts a text, read as it was in training: as one stream, or line by line.
 
         Args:
             text: one or more lines; a missing last line end is added. Lines without a token do not count where the
                 model was trained on sentences.
+            cache: with what stands in the text's last so many tokens beside the model, see `Cache`; None: the model
+                alone.
             progress: called with tokens done and tokens in all.
 
         Raises:
-            UsageError: the text is empty.
+            UsageError: the text is empty, or the cache below 1.
         """
         start = time.perf_counter()
         text = text if text.endswith("\n") else text + "\n"
@@ -185,14 +190,14 @@ class LanguageModel:
         if not text.strip():
             raise UsageError("the text to evaluate is empty: give at least one line with a word in it")
         total, done = 0.0, 0
-        for losses in self._losses(ids):
+        for losses in self._losses(ids, None if cache is None else Cache(cache)):
             total += float(losses.sum())
             done += len(losses)
             if progress is not None:
                 progress(done, len(ids))
         unknown = int(np.sum(ids == self.tokenizer.unknown_id))
         seconds = time.perf_counter() - start
-        return evaluation_of(text, total_nats=total, tokens=len(ids), unknown=unknown, seconds=seconds)
+        return evaluation_of(text, total_nats=total, tokens=len(ids), unknown=unknown, seconds=seconds, cache=cache)
 
     def generate(
         self,
@@ -286,10 +291,10 @@ class LanguageModel:
     def _reads_sentences(self) -> bool:
         return bool(self.config["text"].get("read") == "sentences")
 
-    def _losses(self, ids: Ids) -> Iterator[npt.NDArray[np.float64]]:
+    def _losses(self, ids: Ids, cache: Cache | None) -> Iterator[npt.NDArray[np.float64]]:
         """Losses in nats in the way of reading that the model was trained for; ids end with an end of line."""
         read = scoring.sentence_losses if self._reads_sentences else scoring.stream_losses
-        return read(self.predictor, ids, end_of_line_id=self.tokenizer.end_of_line_id)
+        return read(self.predictor, ids, end_of_line_id=self.tokenizer.end_of_line_id, cache=cache)
 
     def _decode(
         self, prompt: str, indices: Sequence[int], sampling: Sampling | None, seed: int | None, max_tokens: int

@@ -67,6 +67,7 @@ class Evaluation:
         bits_per_byte: total information over the text's bytes in UTF-8.
         unknown_rate: share of tokens that the model does not know, from 0 to 1.
         tokens_per_second: speed of this evaluation.
+        cache: so many tokens before each were looked back at, see `Cache`; None: the model was alone.
     """
 
     tokens: int
@@ -76,13 +77,19 @@ class Evaluation:
     bits_per_byte: float
     unknown_rate: float
     tokens_per_second: float
+    cache: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """As a JSON object; without "cache" where there was none."""
+        record = asdict(self)
+        if self.cache is None:
+            del record["cache"]
+        return record
 
 
-def evaluation_of(text: str, *, total_nats: float, tokens: int, unknown: int, seconds: float) -> Evaluation:
+def evaluation_of(
+    text: str, *, total_nats: float, tokens: int, unknown: int, seconds: float, cache: int | None = None
+) -> Evaluation:
     """Put an evaluation together from sums over a text, ends of lines included."""
     nats = metrics.nats_per_token(total_nats, tokens)
     return Evaluation(
@@ -93,4 +100,5 @@ def evaluation_of(text: str, *, total_nats: float, tokens: int, unknown: int, se
         metrics.bits_per_byte(total_nats, len(text.encode("utf-8", "surrogatepass"))),
         unknown / tokens,
         tokens / seconds if seconds > 0 else 0.0,
+        cache,
     )

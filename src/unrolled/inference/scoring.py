@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.engines import Predictor
+from unrolled.engines import Predictor, Reading
+from unrolled.inference.cache import Cache
 
 Ids = npt.NDArray[np.integer]
 LINES_AT_ONCE = 2048
@@ -40,34 +42,59 @@ def score_sequences(
         batch_size: most sequences at once; None: what is fast.
         ranks: whether each token's rank is wanted.
     """
-    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
-    targets = np.concatenate(sequences).astype(np.int64)
-    inputs, ends = np.roll(targets, 1), np.cumsum(lengths)
-    inputs[ends - lengths] = first_input
-    read = predictor.read(inputs, lengths, targets=targets, ranks=ranks, batch_size=batch_size)
+    read, ends = _read(predictor, sequences, first_input, ranks=ranks, batch_size=batch_size)
     assert read.losses is not None
     losses = np.split(read.losses, ends[:-1])
     places = [None] * len(losses) if read.ranks is None else np.split(read.ranks, ends[:-1])
     return [TokenLosses(*pair) for pair in zip(losses, places, strict=True)]
 
 
-def stream_losses(predictor: Predictor, ids: Ids, *, end_of_line_id: int) -> Iterator[npt.NDArray[np.float64]]:
-    """Losses of a text read as one sequence, in nats, a window at a time; the state is carried between windows."""
+def _read(
+    predictor: Predictor, sequences: Sequence[Ids], first_input: int, **options: Any
+) -> tuple[Reading, npt.NDArray[np.int64]]:
+    """Read sequences, each from a zero state; and where each ends among all tokens."""
+    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+    targets = np.concatenate(sequences).astype(np.int64)
+    inputs, ends = np.roll(targets, 1), np.cumsum(lengths)
+    inputs[ends - lengths] = first_input
+    return predictor.read(inputs, lengths, targets=targets, **options), ends
+
+
+def stream_losses(
+    predictor: Predictor, ids: Ids, *, end_of_line_id: int, cache: Cache | None = None
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Losses of a text read as one sequence, in nats, a window at a time; the state is carried between windows.
+
+    With a cache they are those of model and cache together.
+    """
     state, previous = None, end_of_line_id
     for start in range(0, len(ids), WINDOW):
         targets = ids[start : start + WINDOW].astype(np.int64)
         inputs = np.concatenate([[previous], targets[:-1]])
-        read = predictor.read(inputs, np.array([len(inputs)]), state, targets=targets)
+        lengths = np.array([len(inputs)])
+        read = predictor.read(inputs, lengths, state, targets=targets, outputs=cache is not None)
         state, previous = read.state, int(targets[-1])
-        assert read.losses is not None
-        yield read.losses
+        yield _losses(read, targets, cache)
 
 
-def sentence_losses(predictor: Predictor, ids: Ids, *, end_of_line_id: int) -> Iterator[npt.NDArray[np.float64]]:
-    """Losses of a text read line by line, each from a zero state, in nats, some lines at a time; ids end a line."""
+def sentence_losses(
+    predictor: Predictor, ids: Ids, *, end_of_line_id: int, cache: Cache | None = None
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Losses of a text read line by line, each from a zero state, in nats, some lines at a time; ids end a line.
+
+    With a cache, which goes from line to line, they are those of model and cache together.
+    """
     ends = np.flatnonzero(ids == end_of_line_id) + 1
     sentences = np.split(ids, ends[:-1])
     for start in range(0, len(sentences), LINES_AT_ONCE):
         lines = sentences[start : start + LINES_AT_ONCE]
-        results = score_sequences(predictor, lines, first_input=end_of_line_id, batch_size=None, ranks=False)
-        yield np.concatenate([result.losses for result in results])
+        read, _ = _read(predictor, lines, end_of_line_id, outputs=cache is not None)
+        yield _losses(read, np.concatenate(lines), cache)
+
+
+def _losses(read: Reading, targets: Ids, cache: Cache | None) -> npt.NDArray[np.float64]:
+    assert read.losses is not None
+    if cache is None:
+        return read.losses
+    assert read.outputs is not None
+    return cache.mix(read.outputs, targets.astype(np.int64), read.losses)

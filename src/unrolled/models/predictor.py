@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from unrolled.errors import CorpusError, UsageError
+from unrolled.errors import LineError, UsageError
 from unrolled.settings import option
 
 Tell = Callable[[float], None]
@@ -119,7 +119,7 @@ class Predictor(ABC):
         """An answer to each line; `first` is the number of the first of them, for messages.
 
         Raises:
-            CorpusError: a line cannot be answered; says which and why.
+            LineError: a line cannot be answered; says which and why.
         """
 
     @abstractmethod
@@ -141,19 +141,40 @@ class Predictor(ABC):
         """The log-probability of each line.
 
         Raises:
+            LineError: a line cannot be scored; says which and why.
             UsageError: the task has none.
         """
         raise UsageError(f"a model of the task {self.config.get('task')} gives no scores: see unrolled predict")
 
-    def answer_chunks(
-        self, chunks: Iterator[list[str]], settings: PredictionSettings
-    ) -> Iterator[tuple[list[str], Sequence[Answer]]]:
-        """Lines in lists as they come, each with its answers."""
+    def answer_chunks(self, chunks: Iterator[list[str]], settings: PredictionSettings) -> Iterator[Sequence[Answer]]:
+        """Answers to lines that come in lists; those before a bad line come before it is refused."""
         refuse_unknown_options(self, settings)
-        number = 1
-        for lines in chunks:
-            yield lines, self.answers(lines, settings, first=number)
-            number += len(lines)
+        return _in_chunks(chunks, lambda lines, first: self.answers(lines, settings, first=first))
+
+    def score_chunks(self, chunks: Iterator[list[str]]) -> Iterator[Sequence[Answer]]:
+        """Scores of lines that come in lists; those before a bad line come before it is refused."""
+        return _in_chunks(chunks, lambda lines, first: self.scores(lines, first=first))
+
+
+def _in_chunks(
+    chunks: Iterator[list[str]], answer: Callable[[list[str], int], Sequence[Answer]]
+) -> Iterator[Sequence[Answer]]:
+    number = 1
+    for lines in chunks:
+        yield from _up_to_a_bad_one(lines, number, answer)
+        number += len(lines)
+
+
+def _up_to_a_bad_one(
+    lines: list[str], first: int, answer: Callable[[list[str], int], Sequence[Answer]]
+) -> Iterator[Sequence[Answer]]:
+    try:
+        answers = answer(lines, first)
+    except LineError as error:
+        if error.number > first:
+            yield from _up_to_a_bad_one(lines[: error.number - first], first, answer)
+        raise
+    yield answers
 
 
 def refuse_unknown_options(predictor: Predictor, settings: PredictionSettings) -> None:
@@ -175,12 +196,13 @@ def refuse_bad_line(line: str, number: int, tokens: int, most: int) -> None:
     """Refuse a line with nothing on it, or with too much.
 
     Raises:
-        CorpusError: says which line, and what to do.
+        LineError: says which line, and what to do.
     """
     if not line.strip():
-        raise CorpusError(f"line {number} is empty: there is nothing to answer, leave it out")
+        raise LineError(number, "is empty: there is nothing to answer, leave it out")
     if tokens > most:
-        raise CorpusError(
-            f"line {number} has {tokens:,} tokens, the model reads at most {most:,} (--most-tokens when it was "
-            "trained): make it shorter"
+        raise LineError(
+            number,
+            f"has {tokens:,} tokens, the model reads at most {most:,} (--most-tokens when it was trained): make it "
+            "shorter",
         )

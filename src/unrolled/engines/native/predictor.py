@@ -88,6 +88,7 @@ class NativePredictor:
         *,
         targets: Tokens | None = None,
         ranks: bool = False,
+        outputs: bool = False,
         batch_size: int | None = None,
     ) -> Reading:
         """Batches of sequences of like length, one a thread; see `contract.Predictor.read`."""
@@ -102,6 +103,7 @@ class NativePredictor:
         )
         losses = None if targets is None else np.empty(len(inputs))
         places = np.empty(len(inputs), np.int64) if targets is not None and ranks else None
+        vectors = np.empty((len(inputs), self.weights.layers[-1].hidden_size), dtype) if outputs else None
         self._model.read(
             [count, threads_of(self._library), batch_size or 0],
             address("lengths", lengths),
@@ -111,8 +113,9 @@ class NativePredictor:
             _flat(last),
             address("losses", losses),
             address("ranks", places),
+            address("outputs", vectors),
         )
-        return Reading(losses, places, last)
+        return Reading(losses, places, vectors, last)
 
     def log_probabilities(self, state: StackState) -> Doubles:
         """From the last layer's h; see `contract.Predictor.log_probabilities`."""

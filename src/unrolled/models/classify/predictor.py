@@ -167,7 +167,7 @@ class Classifier(Predictor):
             first: number of the first text, for messages.
 
         Raises:
-            CorpusError: a text is empty, or too long.
+            LineError: a text is empty, or too long.
         """
         refuse_below_one(top=top, batch=batch)
         refuse_one_text(texts)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from unrolled import metrics, model_directory
-from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
+from unrolled.errors import CorpusError, LineError, ModelDirectoryError, UsageError
 from unrolled.inference.evaluation_text import find_text
 from unrolled.models.examples import encode_texts, saved_tokenizer, short_enough
 from unrolled.models.fill import TASK, by_lines
@@ -199,7 +199,7 @@ class Filler(Predictor):
             first: number of the first line, for messages.
 
         Raises:
-            CorpusError: a line without a gap, or with one that touches a word.
+            LineError: a line without a gap, or with one that touches a word.
             UsageError: a candidate has no word or one that the model does not know, or a count is below 1.
         """
         refuse_below_one(top=top, batch=batch)
@@ -234,7 +234,7 @@ class Filler(Predictor):
         """How well the words of each line fit; see `LineScore`.
 
         Raises:
-            CorpusError: a line is empty, or too long.
+            LineError: a line is empty, or too long.
             UsageError: the batch is below 1.
         """
         refuse_below_one(batch=batch)
@@ -286,11 +286,11 @@ class Filler(Predictor):
         placeholder = PLACEHOLDER[self.tokenizer.unit]
         text, count = _GAPS.subn(placeholder, line.replace("\n", " "))
         if not count:
-            raise CorpusError(f"line {number} has no gap: write {GAP} for each missing word, with blanks around it")
+            raise LineError(number, f"has no gap: write {GAP} for each missing word, with blanks around it")
         surfaces = self.tokenizer.surfaces(text)
         gaps = [place for place, surface in enumerate(surfaces) if surface == placeholder]
         if len(gaps) != count:
-            raise CorpusError(f"line {number} has a gap that is a part of a word: put blanks around {GAP}")
+            raise LineError(number, f"has a gap that is a part of a word: put blanks around {GAP}")
         ids = self.tokenizer.encode(text)
         refuse_bad_line(line, number, len(ids), self._most)
         ids[gaps] = self._network.gap_id  # whatever the text that it was trained on calls a word

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from unrolled import metrics, model_directory
-from unrolled.errors import CorpusError
+from unrolled.errors import LineError
 from unrolled.metrics import SpanScores
 from unrolled.models.examples import saved_labels, saved_tokenizer, short_enough
 from unrolled.models.network import check_files, load_network
@@ -153,14 +153,14 @@ class Tagger(Predictor):
             first: number of the first sentence, for messages.
 
         Raises:
-            CorpusError: a sentence has no token, or too many.
+            LineError: a sentence has no token, or too many.
         """
         refuse_below_one(batch=batch)
         split = [tuple(each.split()) if isinstance(each, str) else tuple(each) for each in sentences]
         for number, tokens in enumerate(split, first):
             for token in tokens:
                 if token.split() != [token]:
-                    raise CorpusError(f'line {number}: the token "{token}" is empty or has a blank in it: split it')
+                    raise LineError(number, f'has the token "{token}", which is empty or has a blank in it: split it')
             refuse_bad_line(" ".join(tokens), number, len(tokens), self._most)
         found = []
         for tokens, logs in zip(split, self._log_probabilities(split, batch), strict=True):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled import metrics, model_directory
-from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
+from unrolled.errors import LineError, ModelDirectoryError, UsageError
 from unrolled.model_directory import ModelFiles
 from unrolled.models.examples import encode_texts, saved_tokenizer, short_enough, shown_tokens
 from unrolled.models.network import check_files, load_network
@@ -114,7 +114,7 @@ class Translator(Predictor):
             first: number of the first line, for messages.
 
         Raises:
-            CorpusError: a line is empty, or too long.
+            LineError: a line is empty, or too long.
             UsageError: a number is outside its range.
         """
         refuse_below_one(beam=beam, best=best, most_output=most_output, batch=batch)
@@ -157,7 +157,7 @@ class Translator(Predictor):
         """Log p(target | source) of pairs, in nats, ends of lines included, as for reranking.
 
         Raises:
-            CorpusError: a side is empty, or too long.
+            LineError: a side is empty, or too long.
             UsageError: the batch is below 1.
         """
         refuse_below_one(batch=batch)
@@ -177,8 +177,8 @@ class Translator(Predictor):
         pairs = []
         for number, line in enumerate(lines, first):
             if line.count("\t") != 1:
-                raise CorpusError(
-                    f"line {number} has {line.count(chr(9))} tabs, expected one between source and target: give pairs"
+                raise LineError(
+                    number, f"has {line.count(chr(9))} tabs, expected one between source and target: give pairs"
                 )
             pairs.append((line.split("\t")[0], line.split("\t")[1]))
         return self.score(pairs, first=first)
