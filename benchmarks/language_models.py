@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--texts", nargs="*", default=[], help='of "elsewhere": files in --data, or :embedded:')
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     arguments = parser.parse_args()
+    if "elsewhere" in arguments.groups and not arguments.texts:
+        parser.error("elsewhere: name the texts by --texts")
     groups = GROUPS | {"elsewhere": elsewhere(arguments.texts)}
     record = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
     for group in arguments.groups:

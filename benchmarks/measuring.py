@@ -148,10 +148,21 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit that was measured, marked where the working tree differs from it."""
-    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+    """The commit that is measured: of when this program began, marked where more than stored results differed."""
+    return _COMMIT
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _commit_now() -> str:
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    return _git("describe", "--always") + ("-dirty" if changed else "")
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+_COMMIT = _commit_now()

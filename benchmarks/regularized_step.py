@@ -1,7 +1,8 @@
 """Measure what dropouts, weight drop and penalties cost: a training step with them against the plain step.
 
 Each row is a network; columns are what is added. All take turns in one process, on windows of a text (random words by
-Zipf's law, or random characters), with AdamW. Writes benchmarks/results/regularized_step.json.
+Zipf's law, or random characters), with AdamW, as a run takes them: gradients of embeddings for the rows that occur
+only, and where a network has a sampled output layer, by that. Writes benchmarks/results/regularized_step.json.
 
 Example: .venv/bin/python benchmarks/regularized_step.py
 """
@@ -15,11 +16,12 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from measuring import RESULTS, commit, in_turns, machine, positive, store
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
-from unrolled.nn import Regularization
+from unrolled.nn import Regularization, Sampler
 from unrolled.text.batches import Batch, StreamReader
 from unrolled.training import optimizers
 from unrolled.training.loop import Limits, train_step
@@ -35,6 +37,7 @@ class Case(NamedTuple):
     shape: LanguageModelShape
     batch_size: int
     window: int
+    samples: int = 0
 
 
 CASES = (
@@ -44,6 +47,7 @@ CASES = (
     Case(LanguageModelShape("lstm", 8000, 200, 200, 1, tied=True), 16, 35),
     Case(LanguageModelShape("lstm", 10000, 300, 300, 1, tied=True), 20, 35),
     Case(LanguageModelShape("lstm", 10000, 200, 200, 2, tied=False), 20, 35),
+    Case(LanguageModelShape("gru", 10000, 384, 384, 1, tied=True), 16, 35, samples=1000),
 )
 WAYS = {
     "plain": Regularization(),
@@ -82,21 +86,24 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     shape = case.shape
     title = f"{shape.cell} V {shape.vocabulary_size} H {shape.hidden_size} L {shape.layers}"
     name = f"{title} B {case.batch_size} T {case.window}" + (" tied" if shape.tied else "")
+    name += f" {case.samples} sampled" if case.samples else ""
     return {"name": name, "plain_seconds": statistics.median(plain), "ratios": ratios}
 
 
 def contestant(case: Case, way: Regularization) -> Callable[[], float]:
     """What takes one step and tells its seconds."""
     generator = torch.Generator().manual_seed(1)
-    network = LanguageModelNetwork(case.shape, regularization=way, generator=generator)
+    network = LanguageModelNetwork(case.shape, regularization=way, sparse_gradients=True, generator=generator)
     optimizer = optimizers.make("adamw", network.parameters(), RATE)
     batches, state = windows(case), None
+    sampler = Sampler(often(case), case.samples) if case.samples else None
+    limits = Limits(CLIP)
 
     def step() -> float:
         nonlocal state
         batch = next(batches)
         start = time.perf_counter()
-        done = train_step(network, optimizer, batch, state, rate=RATE, limits=Limits(CLIP), device=CPU)
+        done = train_step(network, optimizer, batch, state, rate=RATE, limits=limits, device=CPU, sampler=sampler)
         state = done.state
         return time.perf_counter() - start
 
@@ -105,11 +112,16 @@ def contestant(case: Case, way: Regularization) -> Callable[[], float]:
 
 def windows(case: Case) -> Iterator[Batch]:
     """Windows of random tokens, frequent ones first, without end."""
-    weights = 1 / np.arange(1, case.shape.vocabulary_size + 1)
-    ids = np.random.default_rng(1).choice(case.shape.vocabulary_size, TOKENS, p=weights / weights.sum())
+    weights = often(case)
+    ids = np.random.default_rng(1).choice(len(weights), TOKENS, p=weights / weights.sum())
     reader = StreamReader(ids, end_of_line_id=0, batch_size=case.batch_size, window=case.window)
     for number in count():
         yield from (batch for batch in reader.batches(number) if batch.tokens == case.batch_size * case.window)
+
+
+def often(case: Case) -> npt.NDArray[np.float64]:
+    """How often each token occurs, by Zipf's law."""
+    return TOKENS / np.arange(1, case.shape.vocabulary_size + 1)
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

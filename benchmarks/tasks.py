@@ -16,11 +16,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from measuring import RESULTS, commit, machine, store
+
+if TYPE_CHECKING:
+    from unrolled import LanguageModel
 
 MADE = (
     ":dates: --task translate --minutes 2",
@@ -81,15 +84,20 @@ def made(folder: Path, data: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def continued(directory: Path) -> float:
-    """Share of the held-out sequences whose last number is the model's first guess, given those before."""
+def continued(directory: Path) -> dict[str, float]:
+    """Share of the held-out sequences whose last number is the model's first guess, given those before; by step."""
     from unrolled import LanguageModel
     from unrolled.inference.evaluation_text import find_text
+    from unrolled.text.made.counting import STEPS, made_counting
 
     model = LanguageModel.load(directory)
     text, _ = find_text(model.config, None, "validation")
-    scores = model.score(text.splitlines(), details=True)
-    return float(np.mean([score.details[-2].rank == 1 for score in scores if score.details]))
+    steps = {line.text: line.step for line in made_counting()}
+    right: dict[int, list[bool]] = {step: [] for step in STEPS}
+    for score in model.score(text.splitlines(), details=True):
+        if score.details:
+            right[steps[score.text]].append(score.details[-2].rank == 1)
+    return {str(step): float(np.mean(found)) for step, found in right.items()}
 
 
 def length(folder: Path, data: Path) -> list[dict[str, Any]]:
@@ -125,6 +133,8 @@ def joined_dates() -> str:
 
 def fill(folder: Path, data: Path) -> list[dict[str, Any]]:
     """Perplexity of the words of the test part, ends of lines left out."""
+    from unrolled import LanguageModel
+
     rows = []
     for number, options in enumerate(FILL):
         directory = folder / str(number)
@@ -133,18 +143,16 @@ def fill(folder: Path, data: Path) -> list[dict[str, Any]]:
         if number == 0:
             row["perplexity"] = unrolled("evaluate", directory, "--part", "test")["perplexity"]
         else:
-            row["perplexity"] = word_perplexity(directory)
+            row["perplexity"] = word_perplexity(LanguageModel.load(directory))
         rows.append(row)
     return rows
 
 
-def word_perplexity(directory: Path) -> float:
+def word_perplexity(model: "LanguageModel") -> float:
     """Of a language model that reads the test part as one text; only words count."""
-    from unrolled import LanguageModel
     from unrolled.inference.evaluation_text import find_text
     from unrolled.inference.scoring import stream_losses
 
-    model = LanguageModel.load(directory)
     text, _ = find_text(model.config, None, "test")
     ids, end = model.tokenizer.encode(text), model.tokenizer.end_of_line_id
     losses = np.concatenate(list(stream_losses(model.predictor, ids, end_of_line_id=end)))

@@ -191,6 +191,7 @@ def sequence_model(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, ti
         from unrolled.models.translate import TranslationSettings
 
         words = unrolled.TextSettings("word", min_count=2, split="80/10/10")
+        one_way = TranslationSettings("none", bidirectional=False)
         bpe, letters = unrolled.TextSettings("bpe", vocabulary_size=290), unrolled.TextSettings("char")
         kinds: dict[str, tuple[str, list[Path], unrolled.TextSettings, unrolled.ModelSettings, object]] = {
             "words": ("translate", [pairs], words, unrolled.ModelSettings("gru", 8, 7), TranslationSettings("general")),
@@ -202,7 +203,7 @@ def sequence_model(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: str, ti
                 *("translate", [pairs], words, unrolled.ModelSettings("gru", 8, 5, 2)),
                 TranslationSettings("dot", True, True),
             ),
-            "plain": ("translate", [pairs], letters, unrolled.ModelSettings("tanh", 8, 6), TranslationSettings("none")),
+            "plain": ("translate", [pairs], letters, unrolled.ModelSettings("tanh", 7, 6), one_way),
             "correct": ("correct", [text], bpe, unrolled.ModelSettings("gru", 8, 8), TranslationSettings()),
             "fill": ("fill", [text], words, unrolled.ModelSettings("gru", 8, 7, 2), None),
             "fill letters": ("fill", [text], letters, unrolled.ModelSettings("lstm", 8, 6), None),

@@ -1,11 +1,13 @@
 """How settings are written: frozen dataclasses whose fields say what an option means and which values it takes."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from unrolled.errors import UsageError
+
+Settings = TypeVar("Settings")
 
 
 def option(default: Any, description: str, *, choices: tuple[str, ...] = ()) -> Any:
@@ -22,6 +24,23 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if value not in choices:
         raise UsageError(f'{name} is "{value}": choose one of {", ".join(choices)}')
+
+
+def from_record(kind: type[Settings], record: Mapping[str, Any]) -> Settings:
+    """A settings dataclass from what a file says of it.
+
+    Raises:
+        TypeError: an entry is of another type than the field of its name, or there is no such field.
+        UsageError: as the dataclass.
+    """
+    if not isinstance(record, Mapping):
+        raise TypeError(f"{record!r:.60} is no record of settings")
+    hints = get_type_hints(kind)
+    for name, value in record.items():
+        wanted = get_args(hints.get(name)) or (hints.get(name),)
+        if type(value) not in wanted and not (type(value) is int and float in wanted):
+            raise TypeError(f"{name} is {value!r:.60}")
+    return kind(**record)
 
 
 def options_of(settings: Any) -> list[str]:

@@ -220,6 +220,7 @@ def test_trainings_that_cannot_be_meant(
     "options",
     [
         ("--unit", "word", "--attention", "none", "--cell", "lstm"),
+        ("--unit", "word", "--no-bidirectional", "--reverse-source", "--hidden", 5),
         ("--unit", "char", "--attention", "dot", "--layers", 3, "--reverse-source"),
         ("--attention", "general", "--cell", "gru_reset_before", "--shared-vocabulary", "--no-input-feeding", "--tied"),
     ],

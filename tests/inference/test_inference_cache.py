@@ -112,6 +112,30 @@ def test_it_helps_where_text_comes_again_and_costs_next_to_nothing_elsewhere() -
     assert never.mean() - losses.mean() < 0.02
 
 
+def test_the_size_of_outputs_and_the_rows_at_once_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, tokens, logs = drawn()
+    losses = own(logs, tokens)
+    usual = Cache(30).mix(outputs, tokens, losses)
+    for scale in (1e-18, 1e18):
+        scaled = (outputs * scale).astype(np.float32)
+        np.testing.assert_allclose(Cache(30).mix(scaled, tokens, losses), usual, rtol=1e-4)
+    monkeypatch.setattr(module, "NUMBERS_AT_ONCE", 65)
+    np.testing.assert_allclose(Cache(30).mix(outputs, tokens, losses), usual, rtol=1e-12)
+
+
+def test_what_the_model_takes_for_impossible_does_not_end_it() -> None:
+    outputs, tokens, logs = drawn()
+    losses = own(logs, tokens)
+    usual = Cache(30).mix(outputs, tokens, losses)
+    losses[50], tokens[50] = np.inf, V
+    mixed = Cache(30).mix(outputs, tokens, losses)
+    assert np.isfinite(mixed).all()
+    assert mixed[50] > 500
+    np.testing.assert_array_equal(mixed[:50], usual[:50])
+    assert abs(mixed[60:].mean() - usual[60:].mean()) < 0.5
+    assert np.isfinite(Cache(30).mix(outputs * 0, tokens, losses)).all()
+
+
 def test_a_size_below_one_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^cache is 0: give a whole number of at least 1$"):
         Cache(0)

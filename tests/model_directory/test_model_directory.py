@@ -17,6 +17,7 @@ import pytest
 from unrolled import model_directory
 from unrolled.errors import ModelDirectoryError
 from unrolled.model_directory import commits, files
+from unrolled.model_directory.log import clear_log
 
 CONFIG = {"cell": "gru", "hidden_size": 5, "dropout": 0.25, "name": "Tolstoï", "layers": [2, {"tied": True}]}
 TOKENIZER = '{"model": {"vocab": {"é": 0, "\\n": 1}}}\n'
@@ -209,7 +210,9 @@ def test_log_line_cut_short_by_a_kill_is_dropped(tmp_path: Path, torn: str) -> N
 
 
 def test_log_line_that_is_no_record_is_named(tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_text('{"step": 1}\nstep 2\n')
+    model_directory.append_log(tmp_path, {"step": 1})
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write("step 2\n")
     assert "log.jsonl, line 2: is not JSON" in error_of(lambda: model_directory.read_log(tmp_path))
 
 
@@ -460,3 +463,40 @@ def test_every_load_is_of_one_save(saved: Path) -> None:
     writer.join()
     assert len(seen) > 1
     assert model_directory.load(saved).config["seed"] == 19
+
+
+# Links that lead out of the directory, when something is written
+
+
+@pytest.mark.parametrize("name", [".run.lock", "log.jsonl", "training"])
+def test_nothing_is_written_through_a_link(saved: Path, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    if name == "training":
+        model_directory.save_training(saved, state={"steps": 1}, tensors={})
+        (saved / name).rename(outside)
+    else:
+        outside.write_text("precious\n")
+    before = {path: path.read_bytes() for path in [outside, *outside.rglob("*")] if path.is_file()}
+    (saved / name).symlink_to(outside)
+    deeds: dict[str, list[Callable[[], Any]]] = {
+        ".run.lock": [lambda: model_directory.locked(saved).__enter__()],
+        "log.jsonl": [lambda: model_directory.append_log(saved, {}), lambda: model_directory.read_log(saved)],
+        "training": [
+            lambda: model_directory.save_training(saved, state={}, tensors={}),
+            lambda: model_directory.load_training(saved),
+            lambda: model_directory.clear_training(saved),
+        ],
+    }
+    for deed in deeds[name]:
+        assert f"{saved / name}: is a symbolic link" in error_of(deed)
+    assert {path: path.read_bytes() for path in before} == before
+    if name == "log.jsonl":
+        clear_log(saved)
+        model_directory.append_log(saved, {"step": 1})
+        assert (outside.read_text(), model_directory.read_log(saved)) == ("precious\n", [{"step": 1}])
+
+
+def test_a_pipe_is_no_log(saved: Path) -> None:
+    os.mkfifo(saved / "log.jsonl")
+    for deed in (lambda: model_directory.append_log(saved, {}), lambda: model_directory.read_log(saved)):
+        assert "is not a regular file" in error_of(deed)

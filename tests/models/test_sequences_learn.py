@@ -1,6 +1,7 @@
 """What translators, correctors and fillers learn with their defaults; docs/results.md has the figures."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 import unrolled
+from tasks import continued, joined_dates, word_perplexity
+from unrolled import model_directory
 from unrolled.inference.evaluation_text import find_text
 from unrolled.models.correct.predictor import CorrectorResult
+from unrolled.models.translate import TranslationSettings
 from unrolled.text.made.agreement import made_agreement
 
 pytestmark = pytest.mark.slow
@@ -19,8 +23,11 @@ MONTH = re.compile(r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*",
 YEAR, DAY = re.compile(r"\b\d{4}\b"), re.compile(r"\b\d{1,2}(st|nd|rd|th)?\b", re.IGNORECASE)
 
 
-def train(source: str, task: str, out: Path, *, epochs: float = 12) -> Path:
-    unrolled.train(source, out, task=task, training=unrolled.TrainingSettings(epochs=epochs, threads=1))
+def train(source: str, task: str, out: Path, *, epochs: float | None = None, own: Any = ()) -> Path:
+    """For so many passes, or for two minutes."""
+    minutes = 2.0 if epochs is None else None
+    training = unrolled.TrainingSettings(epochs=epochs, minutes=minutes, threads=1)
+    unrolled.train(source, out, task=task, training=training, own=own)
     return out
 
 
@@ -74,6 +81,69 @@ def test_year_month_and_day_look_at_year_month_and_day(dates: unrolled.Translato
     means = np.array([np.mean(each, axis=0) for each in looked])
     assert (means.diagonal() > (0.8, 0.7, 0.6)).all(), means
     assert (means.argmax(1) == (0, 1, 2)).all(), means
+
+
+def test_attention_is_worth_much_in_long_lines(tmp_path: Path) -> None:
+    path, exact = tmp_path / "joined.tsv", {}
+    path.write_text(joined_dates(), encoding="utf-8")
+    for attention in ("additive", "none"):
+        own = (TranslationSettings(attention),)
+        exact[attention] = unrolled.Translator.load(train(str(path), "translate", tmp_path / attention, own=own))
+    found = {attention: translator.evaluate().exact for attention, translator in exact.items()}
+    assert found["additive"] >= 0.9, found
+    assert found["none"] < found["additive"] - 0.3, found
+
+
+def test_a_wide_beam_side_by_side_is_much_faster_than_line_by_line(dates: unrolled.Translator) -> None:
+    rows, _ = dates.task.rows_of(dates.config, (), None)
+    lines = [row.source for row in rows[:64]]
+    seconds = dict.fromkeys((32, 1), float("inf"))
+    for _ in range(3):
+        for batch in seconds:
+            start = time.perf_counter()
+            dates.translate(lines, beam=5, batch=batch)
+            seconds[batch] = min(seconds[batch], time.perf_counter() - start)
+    assert seconds[1] > 5 * seconds[32], seconds
+
+
+def test_both_sides_tell_more_than_the_left_alone(tmp_path: Path) -> None:
+    """Held-out words of the embedded corpus, by networks of about equal size; a novel is in docs/results.md."""
+    text = unrolled.TextSettings("word", min_count=2, split="90/5/5")
+    training = unrolled.TrainingSettings(epochs=6, threads=1)
+    unrolled.train(
+        ":embedded:",
+        tmp_path / "fill",
+        task="fill",
+        text=text,
+        training=training,
+        model=unrolled.ModelSettings(hidden=100),
+    )
+    unrolled.train(
+        ":embedded:",
+        tmp_path / "left",
+        text=text,
+        training=training,
+        model=unrolled.ModelSettings("gru", 208, tied=True),
+        regularization=unrolled.Regularization(dropout=0.3),
+    )
+    both = unrolled.Filler.load(tmp_path / "fill")
+    left = unrolled.LanguageModel.load(tmp_path / "left")
+    sizes = [sum(t.size for t in model_directory.load(tmp_path / name).tensors.values()) for name in ("fill", "left")]
+    assert sizes[0] < 1.1 * sizes[1], sizes
+    found = both.evaluate(part="test").perplexity, word_perplexity(left)
+    assert found[0] < 0.9 * found[1], found
+
+
+def test_a_language_model_goes_on_counting_by_ones_twos_and_threes(tmp_path: Path) -> None:
+    unrolled.train(
+        ":counting:",
+        tmp_path / "model",
+        text=unrolled.TextSettings("word", read="sentences", pre_tokenized=True),
+        training=unrolled.TrainingSettings(minutes=2, threads=1),
+    )
+    shares = continued(tmp_path / "model")
+    assert set(shares) == {"1", "2", "3"}
+    assert min(shares.values()) >= 0.9, shares
 
 
 def test_verbs_agree(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_it_has_learnt_and_spans_are_found(tagger: Tagger) -> None:
 
 
 def test_answers_as_lines_and_as_json() -> None:
-    answer = Tagging(("New", "York", "is"), ("B-X", "I-X", "O"), (0.5, 0.25, 1.0))
+    answer = Tagging(("New", "York", "is"), ("B-X", "I-X", "O"), (0.5, 0.25, 1.0), is_bio=True)
     assert answer.lines() == ["New\tB-X", "York\tI-X", "is\tO", ""]
     assert answer.as_dict() == {
         "tokens": ["New", "York", "is"],
@@ -74,7 +74,7 @@ def test_answers_as_lines_and_as_json() -> None:
         "probabilities": [0.5, 0.25, 1.0],
         "spans": [["X", "New York"]],
     }
-    assert Tagging(("New", "York"), ("N", "V"), (0.5, 0.5)).spans() == []
+    assert Tagging(("New", "York"), ("B-X", "O"), (0.5, 0.5), is_bio=False).spans() == []
 
 
 def test_results_by_hand() -> None:
@@ -155,9 +155,9 @@ def test_data_that_do_not_suit_are_named(tagger: Tagger, tmp_path: Path, content
             ["a " * 1001],
             r"line 7 has 1,001 tokens, the model reads at most 1,000 \(--most-tokens when it was trained\)",
         ),
-        ([["New York"]], r'line 7: the token "New York" is empty or has a blank in it: split it'),
-        ([["fine"], ["a", ""]], 'line 8: the token "" is empty or has a blank in it: split it'),
-        ([["a\n"]], "line 7: the token"),
+        ([["New York"]], r'line 7 has the token "New York", which is empty or has a blank in it: split it'),
+        ([["fine"], ["a", ""]], 'line 8 has the token "", which is empty or has a blank in it: split it'),
+        ([["a\n"]], "line 7 has the token"),
         ([[]], "line 7 is empty"),
     ],
 )

@@ -189,6 +189,7 @@ def test_the_parts_of_a_state_are_both_directions_side_by_side() -> None:
 SIZES: dict[str, Any] = {
     "cell": "gru", "source_size": 9, "target_size": 7, "embedding_size": E, "hidden_size": H, "layers": 1,
     "attention": "dot", "input_feeding": True, "reverse_source": False, "shared": False, "tied": False,
+    "bidirectional": True,
 }  # fmt: skip
 
 

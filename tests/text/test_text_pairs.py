@@ -28,12 +28,13 @@ def refused_together(source: str, target: str, message: str) -> None:
 
 def test_pairs_of_one_file_by_hand() -> None:
     found = read_pairs("\nGeh.\tGo.\n \t\n Lauf! \tRun!\u2028Run!", "file")
-    assert [astuple(pair) for pair in found] == [("Geh.", "Go.", 2), (" Lauf! ", "Run!\u2028Run!", 4)]
+    assert [astuple(pair) for pair in found] == [("Geh.", "Go.", 2, "file"), (" Lauf! ", "Run!\u2028Run!", 4, "file")]
 
 
 def test_pairs_of_two_files_by_hand() -> None:
+    both = "one.de and one.en"
     found = align("Geh.\n\n\tLauf!\n", "Go.\n \nRun!", "one.de", "one.en")
-    assert [astuple(pair) for pair in found] == [("Geh.", "Go.", 1), ("\tLauf!", "Run!", 3)]
+    assert [astuple(pair) for pair in found] == [("Geh.", "Go.", 1, both), ("\tLauf!", "Run!", 3, both)]
 
 
 @given(PAIRS, st.sampled_from(["", "\n"]))
@@ -42,9 +43,9 @@ def test_what_is_written_is_read_again(pairs: list[tuple[str, str] | None], end:
     if not pairs[-1]:
         end = "\n"  # a blank line at the end is one only if it ends
     together = "\n".join("\t".join(pair) if pair else "" for pair in pairs) + end
-    assert [astuple(pair) for pair in read_pairs(together, "file")] == expected
+    assert [astuple(pair)[:3] for pair in read_pairs(together, "file")] == expected
     source, target = ("\n".join(pair[side] if pair else "" for pair in pairs) for side in (0, 1))
-    assert [astuple(pair) for pair in align(source + end, target + "\n", "one.de", "one.en")] == expected
+    assert [astuple(pair)[:3] for pair in align(source + end, target + "\n", "one.de", "one.en")] == expected
 
 
 def test_pairs_are_equal_as_examples() -> None:

@@ -37,11 +37,24 @@ def test_parts_are_whole_lines_and_the_whole_text(lines: list[str]) -> None:
 
 def test_an_empty_part_is_an_error() -> None:
     with pytest.raises(CorpusError, match="validation part would be empty, the corpus has 1 line:"):
-        split_text(corpus_of("all in one line\n"), TextSettings())
+        split_text(corpus_of("all in one line\n"), TextSettings(read="sentences"))
     with pytest.raises(CorpusError, match="the corpus has only one word: give more text"):
         split_text(corpus_of("word\n"), TextSettings())
     with pytest.raises(CorpusError, match="test part would be empty"):
         split_text(corpus_of("one\n" * 20 + "two\n" * 20 + "\n" * 40), TextSettings(split="45/45/10"))
+
+
+def test_one_long_line_is_cut_behind_a_blank_and_characters_anywhere() -> None:
+    text = "".join(f"{number} " for number in range(1000)) + "end\n"
+    parts = split_text(corpus_of(text), TextSettings(split="80/10/10"))
+    assert "".join(part.text for part in parts.values()) == text
+    for name, share in (("train", 0.8), ("validation", 0.9)):
+        assert parts[name].text.endswith(" ")
+        assert abs(parts[name].end - share * len(text)) < 5
+    letters = split_text(corpus_of("acgt" * 250 + "\n"), TextSettings(unit="char"))
+    assert [letters["train"].end, letters["validation"].end] == [901, 1001]
+    short = split_text(corpus_of("first\n" + text), TextSettings())
+    assert short["train"].end > 0.8 * len(text), "a line end far away is none to cut at"
 
 
 def test_a_validation_file_leaves_the_corpus_whole(tmp_path: Path) -> None:

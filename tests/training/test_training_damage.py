@@ -3,13 +3,16 @@
 import shutil
 import subprocess
 import sys
+import time
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from unrolled import LanguageModel
+from unrolled import LanguageModel, model_directory
 from unrolled.errors import ModelDirectoryError, UnrolledError
-from unrolled.training.events import Finished, Stopped
+from unrolled.training.events import Finished, Stopped, Warned
 from unrolled.training.run import run
 
 from .runs import DEFAULTS, SETTINGS, all_of, stop_after
@@ -29,8 +32,9 @@ def stopped(corpus: Path, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut"])
-@pytest.mark.parametrize("name", [*MODEL, *CHECKPOINT])
+@pytest.mark.parametrize(
+    ("name", "damage"), [*product([*MODEL, *CHECKPOINT], ["flipped", "cut"]), ("log.jsonl", "flipped")]
+)
 def test_damage_anywhere_is_found(name: str, damage: str, stopped: Path, tmp_path: Path) -> None:
     path = stopped / name
     whole = path.read_bytes()
@@ -71,6 +75,39 @@ def test_a_log_with_a_line_that_is_none_is_found_before_the_run_goes_on(stopped:
     log.unlink()
     end, _ = all_of(run([], stopped, DEFAULTS, resume=True))
     assert isinstance(end, Finished), "nothing but the picture depends on it"
+
+
+@pytest.mark.parametrize(
+    ("group", "changes"),
+    [
+        ("model", {"hidden": 20_000}),
+        ("model", {"layers": 10_000}),
+        ("model", {"cell": "gru" * 9}),
+        ("options", {"threads": 10**9}),
+        ("options", {"batch": 2.5}),
+        ("options", {"seed": True}),
+        ("regularization", {"dropout": "0.5"}),
+    ],
+)
+def test_settings_that_are_not_those_of_the_weights_are_refused_at_once(
+    stopped: Path, group: str, changes: dict[str, Any]
+) -> None:
+    files = model_directory.load(stopped)
+    files.config["training"][group] |= changes
+    model_directory.save(stopped, config=files.config, tensors=files.tensors, tokenizer_json=files.tokenizer_json)
+    start = time.perf_counter()
+    with pytest.raises(UnrolledError) as caught:
+        next(run([], stopped, DEFAULTS, resume=True))
+    assert time.perf_counter() - start < 1
+    assert next(iter(changes)) in str(caught.value)
+
+
+def test_what_hinders_the_curve_does_not_fail_the_run(stopped: Path) -> None:
+    (stopped / "curve.png").unlink(missing_ok=True)
+    (stopped / "curve.png").mkdir()
+    seen = list(run([], stopped, DEFAULTS, resume=True))
+    assert isinstance(seen[-1], Finished)
+    assert any("there is no curve" in event.message for event in seen if isinstance(event, Warned))
 
 
 FULL = """

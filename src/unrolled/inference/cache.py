@@ -18,11 +18,14 @@ from unrolled.engines.contract import Doubles, Floats, Tokens
 from unrolled.errors import UsageError
 
 THETAS = (4.0, 8.0, 16.0, 32.0)
-"""Over the mean square of the outputs so far, so that there is one for each size and cell; each is twice the last."""
+"""Over the mean of |h|^2 so far, so that there is one for outputs of any size; each is twice the one before."""
 LAMBDAS = (0.03, 0.06, 0.12, 0.25, 0.5)
 DEALT = 1e-3
 """Share of the weight that is dealt out anew at each token."""
+LEAST = 1e-300
 ROWS_AT_ONCE = 256
+NUMBERS_AT_ONCE = 1 << 23
+"""Pairs of an output and one that is kept, that are held against each other together."""
 
 
 class Cache:
@@ -47,16 +50,14 @@ class Cache:
     def mix(self, outputs: Floats, tokens: Tokens, losses: Doubles) -> Doubles:
         """Losses of the next tokens of the text by model and cache together, in nats; then they are kept, too.
 
-        Each token is told from those before it alone.
-
         Args:
             outputs: (M, H) from which the network told them.
             tokens: (M,) the tokens.
             losses: (M,) -log p(token) by the network.
         """
-        mixed = [np.empty(0)]
-        for start in range(0, len(tokens), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        mixed, rows = [np.empty(0)], max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // self._size))
+        for start in range(0, len(tokens), rows):
+            part = slice(start, start + rows)
             mixed.append(self._mix(outputs[part], tokens[part], losses[part]))
         return np.concatenate(mixed)
 
@@ -66,36 +67,37 @@ class Cache:
         words = np.concatenate([self._tokens, tokens])
         squares = self._squares + np.cumsum(np.square(outputs, dtype=np.float64).sum(axis=1))
         means = squares / (self._seen + 1 + np.arange(count))
-        likeness = (outputs @ keys.T) / np.maximum(means, 1e-12)[:, None]
+        queries = (outputs / np.maximum(means, LEAST)[:, None]).astype(keys.dtype)
         back = kept + np.arange(count)[:, None] - np.arange(kept + count)
         is_there = (back > 0) & (back <= self._size)
-        said = self._said(likeness, is_there, words == tokens[:, None])
-        mixed = self._weigh(np.exp(-losses), said, np.any(is_there, axis=1))
+        said = _said(queries @ keys.T, is_there, words == tokens[:, None])
+        mixed = self._weigh(losses, said, np.any(is_there, axis=1))
         self._outputs, self._tokens = keys[-self._size :], words[-self._size :]
         self._squares, self._seen = float(squares[-1]), self._seen + count
         return mixed
 
-    @staticmethod
-    def _said(likeness: Floats, is_there: npt.NDArray[np.bool_], is_same: npt.NDArray[np.bool_]) -> Doubles:
-        """p_cache of each row's token, for each theta: (M, thetas); 0 where nothing is kept."""
-        highest = np.max(likeness, axis=1, keepdims=True, where=is_there, initial=-np.inf)
-        powers = np.exp(THETAS[0] * np.where(is_there, likeness - highest, -np.inf))
-        said = []
-        for number in range(len(THETAS)):
-            powers = powers * powers if number else powers
-            said.append(np.sum(powers, axis=1, where=is_same) / np.maximum(powers.sum(axis=1), 1e-300))
-        return np.stack(said, axis=1)
-
-    def _weigh(self, model: Doubles, said: Doubles, is_filled: npt.NDArray[np.bool_]) -> Doubles:
+    def _weigh(self, losses: Doubles, said: Doubles, is_filled: npt.NDArray[np.bool_]) -> Doubles:
         """Losses of the mixture, whose weights follow what each part of it gives, token by token."""
+        model = np.maximum(np.exp(-losses), LEAST)  # nothing is quite impossible, or no weight would be left
         lambdas = np.where(is_filled[:, None], np.array(LAMBDAS), 0.0)[:, None]
         pairs = (1 - lambdas) * model[:, None, None] + lambdas * said[:, :, None]
         parts = np.concatenate([model[:, None], pairs.reshape(len(model), -1)], axis=1)
-        weights, dealt, losses = self._weights, DEALT / parts.shape[1], np.empty(len(model))
+        weights, dealt, mixed = self._weights, DEALT / parts.shape[1], np.empty(len(model))
         for row, given in enumerate(parts):
             weights = weights * given
             total = weights.sum()
-            losses[row] = -np.log(total)
+            mixed[row] = -np.log(total)
             weights = weights * ((1 - DEALT) / total) + dealt
         self._weights = weights
-        return losses
+        return mixed
+
+
+def _said(likeness: Floats, is_there: npt.NDArray[np.bool_], is_same: npt.NDArray[np.bool_]) -> Doubles:
+    """p_cache of each row's token, for each theta: (M, thetas); 0 where nothing is kept."""
+    highest = np.max(likeness, axis=1, keepdims=True, where=is_there, initial=-np.inf)
+    powers = np.exp(THETAS[0] * np.where(is_there, likeness - highest, -np.inf), dtype=np.float64)
+    said = []
+    for number in range(len(THETAS)):
+        powers = powers * powers if number else powers
+        said.append(np.sum(powers, axis=1, where=is_same) / np.maximum(powers.sum(axis=1), LEAST))
+    return np.stack(said, axis=1)

@@ -152,17 +152,19 @@ class LanguageModel:
             if not chunk:
                 continue
             sequences = encode_lines(self.tokenizer, chunk)
-            if unknown == "error":
-                self._refuse_unknown(chunk, sequences, number)
-            results = scoring.score_sequences(
-                self.predictor,
-                sequences,
-                first_input=self.tokenizer.end_of_line_id,
-                batch_size=batch_size,
-                ranks=details,
-            )
-            each = zip(chunk, sequences, results, strict=True)
-            yield [self._score_of(line, ids, result, skip=unknown == "skip") for line, ids, result in each]
+            known = self._known_lines(sequences) if unknown == "error" else len(chunk)
+            if known:
+                results = scoring.score_sequences(
+                    self.predictor,
+                    sequences[:known],
+                    first_input=self.tokenizer.end_of_line_id,
+                    batch_size=batch_size,
+                    ranks=details,
+                )
+                each = zip(chunk, sequences, results, strict=False)
+                yield [self._score_of(line, ids, result, skip=unknown == "skip") for line, ids, result in each]
+            if known < len(chunk):
+                raise self._unknown(chunk[known], number + known)
             number += len(chunk)
 
     def evaluate(
@@ -324,15 +326,18 @@ class LanguageModel:
         tokens = int(counts.sum())  # at least 1: the end of the line is never unknown
         return Score(line, tokens, -total, metrics.perplexity(total / tokens), int(is_unknown.sum()), details)
 
-    def _refuse_unknown(self, lines: Sequence[str], sequences: Sequence[Ids], number: int) -> None:
-        for offset, (line, ids) in enumerate(zip(lines, sequences, strict=True)):
-            if np.any(ids == self.tokenizer.unknown_id):
-                unseen = self.tokenizer.unseen(line) or [self.tokenizer.token(0)]  # the text may hold <unk> itself
-                shown = ", ".join(repr(item) for item in unseen[:5])
-                raise UsageError(
-                    f"line {number + offset} has tokens that the model does not know: {shown}; "
-                    "choose unknown=score or unknown=skip to go on"
-                )
+    def _known_lines(self, sequences: Sequence[Ids]) -> int:
+        """How many lines come before the first with a token that the model does not know."""
+        unknown = (n for n, ids in enumerate(sequences) if np.any(ids == self.tokenizer.unknown_id))
+        return next(unknown, len(sequences))
+
+    def _unknown(self, line: str, number: int) -> UsageError:
+        unseen = self.tokenizer.unseen(line) or [self.tokenizer.token(0)]  # the text may hold <unk> itself
+        shown = ", ".join(repr(item) for item in unseen[:5])
+        return UsageError(
+            f"line {number} has tokens that the model does not know: {shown}; "
+            "choose unknown=score or unknown=skip to go on"
+        )
 
 
 def _check_at_least_one(name: str, size: int | None) -> None:

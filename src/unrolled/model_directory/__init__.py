@@ -172,7 +172,7 @@ def save_training(directory: AnyPath, *, state: Mapping[str, Any], tensors: Mapp
     Raises:
         ModelDirectoryError: something cannot be stored, or the directory cannot be written; the last good state stays.
     """
-    folder = Path(directory) / "training"
+    folder = _training_folder(directory)
     files = {
         _STATE: to_json(dict(state), folder / _STATE),
         _TENSORS: to_safetensors(tensors, folder / _TENSORS, dtypes=STATE_DTYPES),
@@ -186,7 +186,7 @@ def load_training(directory: AnyPath) -> tuple[dict[str, Any], dict[str, Array]]
     Raises:
         ModelDirectoryError: what is there is incomplete, damaged or of a newer format version.
     """
-    folder = Path(directory) / "training"
+    folder = _training_folder(directory)
     if not has_model(folder):
         return None
     contents = read_committed(folder, (_STATE, _TENSORS), file_format=_TRAINING)
@@ -215,7 +215,17 @@ def clear_training(directory: AnyPath) -> None:
     Raises:
         ModelDirectoryError: it cannot be removed.
     """
-    remove_committed(Path(directory) / "training", (_STATE, _TENSORS))
+    remove_committed(_training_folder(directory), (_STATE, _TENSORS))
+
+
+def _training_folder(directory: AnyPath) -> Path:
+    folder = Path(directory) / "training"
+    with system_errors_explained(folder):
+        if folder.is_symlink():
+            raise ModelDirectoryError(
+                f"{folder}: is a symbolic link, expected a folder: replace the link by the folder"
+            )
+    return folder
 
 
 def _model_folder(directory: AnyPath) -> Path:

@@ -16,6 +16,7 @@ SIZE_LIMITS = {
     "config.json": _MEGABYTE,
     "state.json": 16 * _MEGABYTE,
     "tokenizer.json": 64 * _MEGABYTE,
+    "log.jsonl": 256 * _MEGABYTE,
 }
 """Most bytes that a file of that name may have, read or written; a file that is not listed may have any size."""
 
@@ -59,14 +60,37 @@ def read(path: Path, *, name: str) -> bytes:
         OSError: what the operating system says.
     """
     if path.is_symlink():
-        raise ModelDirectoryError(f"{path}: is a symbolic link, expected the file itself: replace the link by the file")
+        raise _link(path)
     if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise ModelDirectoryError(f"{path}: is not a regular file: restore it from a copy or train again")
+        raise _irregular(path)
     with path.open("rb") as file:
         limit = SIZE_LIMITS.get(name)
         content = file.read() if limit is None else file.read(limit + 1)
     check_size(path, len(content), name=name)
     return content
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a regular file, made if it is not there; a link is not followed, for it may lead out of the folder.
+
+    Raises:
+        ModelDirectoryError: it is a link, or no regular file.
+        OSError: what the operating system says.
+    """
+    if path.is_symlink():
+        raise _link(path)
+    if path.exists() and not path.is_file():
+        raise _irregular(path)
+    flags |= os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, flags, 0o666)
+
+
+def _link(path: Path) -> ModelDirectoryError:
+    return ModelDirectoryError(f"{path}: is a symbolic link, expected the file itself: replace the link by the file")
+
+
+def _irregular(path: Path) -> ModelDirectoryError:
+    return ModelDirectoryError(f"{path}: is not a regular file: restore it from a copy or train again")
 
 
 def write(path: Path, content: bytes) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unrolled.errors import ModelDirectoryError
-from unrolled.model_directory.files import system_errors_explained
+from unrolled.model_directory.files import open_own, system_errors_explained
 
 IS_WINDOWS = os.name == "nt"  # there nothing is locked
 LOCK = ".run.lock"
@@ -45,7 +45,7 @@ def locked(directory: str | os.PathLike[str]) -> Iterator[None]:
 def _acquire(path: Path) -> int:
     """A descriptor of the file, locked; the file is the one that now has this name."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        descriptor = open_own(path, os.O_RDWR)
         try:
             if not IS_WINDOWS:
                 import fcntl

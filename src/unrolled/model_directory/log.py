@@ -1,13 +1,16 @@
-"""The log of a model: one JSON object a line, appended while training goes on."""
+"""The log of a model: one JSON object a line with a checksum, appended while training goes on."""
 
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unrolled.model_directory.files import from_json, system_errors_explained, to_json
+from unrolled.errors import ModelDirectoryError
+from unrolled.model_directory.files import from_json, open_own, read, system_errors_explained, to_json
 
 LOG = "log.jsonl"
+_SUM = "crc32"
 
 
 def append_log(directory: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -17,10 +20,10 @@ def append_log(directory: str | os.PathLike[str], record: Mapping[str, Any]) -> 
         ModelDirectoryError: the record is not plain finite data, or the file cannot be written.
     """
     path = Path(directory) / LOG
-    line = to_json(dict(record), path, indent=None)
+    line = to_json(dict(record) | {_SUM: _sum_of(record, path)}, path, indent=None)
     with system_errors_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
+        with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), "ab+") as file:
             _remove_torn_line(file)
             file.write(line)
 
@@ -33,7 +36,8 @@ def clear_log(directory: str | os.PathLike[str]) -> None:
     """
     path = Path(directory) / LOG
     with system_errors_explained(path):
-        path.write_bytes(b"")
+        path.unlink(missing_ok=True)
+        os.close(open_own(path, os.O_WRONLY))
 
 
 def read_log(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -46,8 +50,20 @@ def read_log(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
     with system_errors_explained(path):
         if not path.exists():
             return []
-        *lines, _torn = path.read_bytes().split(b"\n")
-    return [from_json(line, Path(f"{path}, line {number}")) for number, line in enumerate(lines, start=1)]
+        *lines, _torn = read(path, name=LOG).split(b"\n")
+    return [_checked(line, Path(f"{path}, line {number}")) for number, line in enumerate(lines, start=1)]
+
+
+def _checked(line: bytes, path: Path) -> dict[str, Any]:
+    record = from_json(line, path)
+    if record.pop(_SUM, None) != _sum_of(record, path):
+        raise ModelDirectoryError(f"{path}: is damaged (its {_SUM} is another): remove the file to go on without a log")
+    return record
+
+
+def _sum_of(record: Mapping[str, Any], path: Path) -> str:
+    """Of the record as it is written."""
+    return f"{zlib.crc32(to_json(dict(record), path, indent=None)):08x}"
 
 
 def _remove_torn_line(file: BinaryIO) -> None:

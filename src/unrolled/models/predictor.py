@@ -23,7 +23,8 @@ class PredictionSettings:
     """How to predict; which of these a task knows, its predictor says."""
 
     top: int | None = option(
-        None, "How many candidates or labels to show, the most probable first (default: 5 candidates, 1 label)"
+        None,
+        "How many candidates or labels to show, the most probable first (default: 5 candidates, 1 label; in JSON all)",
     )
     candidates: str | None = option(None, "Candidates for a gap to rank, separated by commas")
     explain: bool = option(False, "Show how much each word moved the decision")
@@ -200,6 +201,8 @@ def refuse_bad_line(line: str, number: int, tokens: int, most: int) -> None:
     """
     if not line.strip():
         raise LineError(number, "is empty: there is nothing to answer, leave it out")
+    if tokens < 1:
+        raise LineError(number, "has no word: there is nothing to answer, leave it out")
     if tokens > most:
         raise LineError(
             number,

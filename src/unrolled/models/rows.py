@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.models.examples import RowReport
 from unrolled.models.task import Data, DataReader, ReadingOptions, Report, SavedData, Task, check_task, nobody
-from unrolled.settings import option
+from unrolled.settings import from_record, option
 from unrolled.text.corpus import STANDARD_INPUT, Corpus, listed, read_files
 from unrolled.text.rows import split_rows
 from unrolled.text.settings import TextSettings
@@ -245,7 +245,7 @@ class RowTask(Task, Generic[Row]):
         """
         check_task(config, self.name, "config.json")
         try:
-            return TextSettings(**config["text"]), self.own_settings(config["training"]["own"])
+            return from_record(TextSettings, config["text"]), self.own_settings(config["training"]["own"])
         except (KeyError, TypeError, UsageError) as error:
             raise ModelDirectoryError(f"config.json: its settings are damaged ({error!r}): train again") from error
 

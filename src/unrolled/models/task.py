@@ -15,6 +15,7 @@ import numpy.typing as npt
 from unrolled.errors import ModelDirectoryError
 from unrolled.models.settings import ModelSettings
 from unrolled.nn.regularization import Regularization
+from unrolled.settings import from_record
 from unrolled.text.settings import TextSettings
 
 if TYPE_CHECKING:
@@ -298,7 +299,9 @@ class Task(ABC):
         Raises:
             KeyError, TypeError: an entry is missing or wrong.
         """
-        return tuple(group(**{each.name: record[each.name] for each in fields(group)}) for group in self.options)
+        return tuple(
+            from_record(group, {each.name: record[each.name] for each in fields(group)}) for group in self.options
+        )
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,18 @@ class Pair:
         source: what is translated.
         target: its translation.
         line: of the file, or of both files, from 1.
+        file: its name, or both names, for messages.
     """
 
     source: str
     target: str
     line: int = field(compare=False)
+    file: str = field(compare=False, default="")
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        return f"{self.file}, line {self.line}"
 
 
 def read_pairs(text: str, name: str) -> list[Pair]:
@@ -53,7 +60,7 @@ def read_pairs(text: str, name: str) -> list[Pair]:
         for side, written in zip(("source", "target"), columns, strict=True):
             if not written.strip():
                 raise CorpusError(f"{where}: the {side} is empty: write it, or take the line out")
-        pairs.append(Pair(columns[0], columns[1], number))
+        pairs.append(Pair(columns[0], columns[1], number, name))
     if not pairs:
         raise CorpusError(f"{name}: there are no pairs: give a file with a source, a tab and a target on each line")
     return pairs
@@ -92,7 +99,7 @@ def align(source_text: str, target_text: str, source_name: str, target_name: str
                 f"{blank}, line {number}: the line is empty, the same line of {other} is not: write its counterpart, "
                 f"or take line {number} out of both files"
             )
-        pairs.append(Pair(source, target, number))
+        pairs.append(Pair(source, target, number, f"{source_name} and {target_name}"))
     if not pairs:
         raise CorpusError(
             f"{source_name} and {target_name}: there are no pairs: all lines are blank: give files with text"

@@ -26,7 +26,11 @@ class TextSettings:
     unit: str | None = option(None, "What a token is (default: word; to translate and to correct bpe)", choices=UNITS)
     read: str = option("stream", "One text with carried state, or each line from a zero state.", choices=READINGS)
     vocabulary_size: int = option(8000, "Keep this many tokens, the most frequent ones.")
-    min_count: int = option(1, "Keep only tokens that the training text has at least this often.")
+    min_count: int | None = option(
+        None,
+        "Keep only tokens that the training text has at least this often (default: 1; subwords to translate or correct "
+        "are merged from 100 on)",
+    )
     lowercase: bool = option(False, "Turn the text into lower case.")
     pre_tokenized: bool = option(False, "Words are what stands between blanks; <unk> is the unknown word.")
     encoding: str = option("utf-8", "How the corpus is encoded.")
@@ -51,10 +55,15 @@ class TextSettings:
         if self.vocabulary_size < least:
             what = "all bytes" if self.unit == "bpe" else "the unknown token, the end of a line and one more"
             raise UsageError(f"vocabulary_size {self.vocabulary_size} is too small: at least {least} hold {what}")
-        if self.min_count < 1:
+        if self.min_count is not None and self.min_count < 1:
             raise UsageError(f"min_count {self.min_count} is too small: a token that is kept occurs at least once")
         if self.pre_tokenized and self.unit not in {None, "word"}:
             raise UsageError(f"pre_tokenized is about words, the unit is {self.unit}: leave out one of them")
+
+    @property
+    def least_count(self) -> int:
+        """How often the training text must have a token that is kept, where a task has no other wish."""
+        return 1 if self.min_count is None else self.min_count
 
     @property
     def shares(self) -> tuple[Fraction, ...]:

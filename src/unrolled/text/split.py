@@ -66,7 +66,9 @@ def split_text(corpus: Corpus, settings: TextSettings) -> dict[str, Part]:
     """The parts of a corpus by name, in order: train, validation and, where asked for, test.
 
     Each cut is at the end of the line nearest to the share, counted in characters; of two equally near ones, the
-    earlier. With `settings.validation` the corpus is for training as a whole, and so is that file for validation.
+    earlier. Where that would leave a part empty, as in a file that is one long line, and the text is read as a stream,
+    the cut is behind the nearest blank, and of characters anywhere. With `settings.validation` the corpus is for
+    training as a whole, and so is that file for validation.
 
     Raises:
         CorpusError: a part would have no text, or the validation file cannot be read.
@@ -77,7 +79,7 @@ def split_text(corpus: Corpus, settings: TextSettings) -> dict[str, Part]:
             "train": _cut(corpus, "train", 0, corpus.characters),
             "validation": _cut(other, "validation", 0, other.characters),
         }
-    ends = _ends(corpus, settings.shares)
+    ends = _ends(corpus, settings)
     names = PARTS[: len(ends)]
     parts = {name: _cut(corpus, name, *place) for name, *place in zip(names, [0, *ends], ends, strict=False)}
     for name, part in parts.items():
@@ -137,26 +139,30 @@ def _why_another(corpus: Corpus) -> str:
     return "the text has changed"
 
 
-def _ends(corpus: Corpus, shares: Sequence[Fraction]) -> list[int]:
+def _ends(corpus: Corpus, settings: TextSettings) -> list[int]:
     """Where each part ends."""
-    ends, share = [], Fraction(0)
-    for portion in shares[:-1]:
+    ends, share = [0], Fraction(0)
+    for portion in settings.shares[:-1]:
         share += portion
         target = round(corpus.characters * share)
-        before, after = _ends_of_lines_beside(corpus, target)
-        ends.append(before if target - before <= after - target else after)
-    return [*ends, corpus.characters]
+        before, after = _beside(corpus, target, "\n")
+        end = before if target - before <= after - target else after
+        if settings.read == "stream" and not ends[-1] < end < corpus.characters:
+            places = [target] if settings.unit == "char" else _beside(corpus, target, " ")
+            end = next((place for place in places if ends[-1] < place < corpus.characters), end)
+        ends.append(end)
+    return [*ends[1:], corpus.characters]
 
 
-def _ends_of_lines_beside(corpus: Corpus, target: int) -> tuple[int, int]:
-    """Where the last line that ends at `target` or before it ends, and the first that ends behind it."""
+def _beside(corpus: Corpus, target: int, mark: str) -> tuple[int, int]:
+    """The place behind the last mark up to `target`, and that behind the first one after it."""
     at = before = 0
     for piece in corpus.pieces():
-        newline = piece.rfind("\n", 0, max(0, target - at)) + 1
-        before = at + newline if newline else before
-        newline = piece.find("\n", max(0, target - at)) + 1
-        if newline and at + len(piece) > target:
-            return before, at + newline
+        found = piece.rfind(mark, 0, max(0, target - at)) + 1
+        before = at + found if found else before
+        found = piece.find(mark, max(0, target - at)) + 1
+        if found and at + len(piece) > target:
+            return before, at + found
         at += len(piece)
     return before, corpus.characters
 
@@ -164,7 +170,7 @@ def _ends_of_lines_beside(corpus: Corpus, target: int) -> tuple[int, int]:
 def _size(corpus: Corpus) -> str:
     """How long a text is, for a person who took it to be longer."""
     lines = sum(piece.count("\n") for piece in corpus.pieces())
-    if lines == 1 and len(corpus.text.split(maxsplit=1)) == 1:
+    if lines == 1 and corpus.characters < 1000 and len(corpus.text.split(maxsplit=1)) == 1:
         return "only one word"
     return f"{lines:,} line{'s' * (lines != 1)}"
 

@@ -53,7 +53,7 @@ def kept_tokenizer(part: Part, text: Text, settings: TextSettings) -> Tokenizer:
     rules = [
         settings.unit or DEFAULT_UNIT,
         settings.vocabulary_size,
-        settings.min_count,
+        settings.least_count,
         settings.lowercase,
         settings.pre_tokenized,
     ]

@@ -170,7 +170,7 @@ def train_tokenizer(text: str | Text, settings: TextSettings) -> Tokenizer:
     Raises:
         CorpusError: the text has fewer than two tokens beside the ends of lines.
         TokenizerError: the text has lone surrogates, which no file can hold.
-        UsageError: no token occurs `settings.min_count` times.
+        UsageError: no token occurs `settings.least_count` times.
     """
     from unrolled.text.vocabulary import train_vocabulary  # which only training loads
 

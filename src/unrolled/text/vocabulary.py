@@ -26,13 +26,13 @@ def train_vocabulary(text: str | Text, settings: TextSettings) -> str:
     """The contents of a tokenizer.json: the unit's rules with the vocabulary of a training text.
 
     Words and characters: the unknown token, the end of a line, then the most frequent tokens, as many as
-    `settings.vocabulary_size` allows in all, each at least `settings.min_count` times in the text; tokens that are
+    `settings.vocabulary_size` allows in all, each at least `settings.least_count` times in the text; tokens that are
     equally frequent go by code point. Subwords: the 256 bytes, then byte-pair merges (Sennrich et al. 2016), learnt
     from some `SUBWORD_SAMPLE` characters.
 
     Raises:
         TokenizerError: the text has lone surrogates, which no file can hold.
-        UsageError: no token occurs `settings.min_count` times.
+        UsageError: no token occurs `settings.least_count` times.
     """
     library = _train_subwords(text, settings) if settings.unit == "bpe" else _train_whole(text, settings)
     contents: str = library.to_str(pretty=True)
@@ -41,7 +41,7 @@ def train_vocabulary(text: str | Text, settings: TextSettings) -> str:
 
 def keep_most_frequent(counts: dict[str, int], settings: TextSettings) -> list[str]:
     """The vocabulary by id: the two special tokens, then the most frequent of the others."""
-    frequent = [token for token, count in counts.items() if count >= settings.min_count]
+    frequent = [token for token, count in counts.items() if count >= settings.least_count]
     frequent = [token for token in frequent if token not in {UNKNOWN, END_OF_LINE}]
     frequent.sort(key=lambda token: (-counts[token], token))
     return [UNKNOWN, END_OF_LINE, *frequent][: settings.vocabulary_size]
@@ -57,8 +57,8 @@ def _train_whole(text: str | Text, settings: TextSettings) -> "tokenizers.Tokeni
         counts = _count_words(text, settings)
     library = _rules(settings)
     vocabulary = keep_most_frequent(counts, settings)
-    if len(vocabulary) == SPECIAL_TOKENS and settings.min_count > 1:
-        raise UsageError(f"min_count {settings.min_count} leaves no token of the training text: give a smaller one")
+    if len(vocabulary) == SPECIAL_TOKENS and settings.least_count > 1:
+        raise UsageError(f"min_count {settings.least_count} leaves no token of the training text: give a smaller one")
     library.model = models.WordLevel({token: n for n, token in enumerate(vocabulary)}, unk_token=UNKNOWN)
     return library
 
@@ -98,7 +98,7 @@ def _train_subwords(text: str | Text, settings: TextSettings) -> "tokenizers.Tok
     library = _rules(settings)
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocabulary_size,
-        min_frequency=settings.min_count,
+        min_frequency=settings.least_count,
         show_progress=False,
         special_tokens=[],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),

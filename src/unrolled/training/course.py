@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from unrolled import model_directory
-from unrolled.errors import DivergenceError, TrainingError, UsageError
+from unrolled.errors import DivergenceError, ModelDirectoryError, TrainingError, UsageError
 from unrolled.models.task import Data
 from unrolled.text.batches import StreamReader
 from unrolled.training import resuming
@@ -152,7 +152,7 @@ class Course:
                 yield from self._warned(warning)
             stops, checkpoint_is_due = self._agreed(should_stop(), self.output.checkpoint_is_due())
             if stops:
-                yield self._stop()
+                yield from self._stop()
                 return
             if checkpoint_is_due:
                 self._checkpoint()
@@ -161,7 +161,7 @@ class Course:
             validated, warning = self._validate()
             yield validated
             yield from self._warned(warning)
-        yield self._finish()
+        yield from self._finish()
 
     def _checkpoint(self) -> None:
         self.output.checkpoint(self.learner)
@@ -257,21 +257,29 @@ class Course:
         self.meter.skip()
         return result, self.watch.forgets(memory)
 
-    def _stop(self) -> Stopped:
+    def _stop(self) -> Iterator[Event]:
         self._checkpoint()
-        self.output.draw(self._title())
-        return Stopped(self.output.folder, self.steps, "--resume")
+        yield from self._warned(self._draw())
+        yield Stopped(self.output.folder, self.steps, "--resume")
 
-    def _finish(self) -> Finished:
+    def _finish(self) -> Iterator[Event]:
         output, steps, schedule = self.output, self.steps, self.learner.schedule
         went_back = schedule.highest != self.settings.training.highest_rate
         repeat = "" if went_back or self.ranks.count > 1 else output.repeat(schedule.plan())
         output.save(steps, repeat=repeat)
-        output.draw(self._title())
+        yield from self._warned(self._draw())
         self.ranks.from_first(
             lambda: model_directory.clear_training(output.folder)
         )  # last, so that a run that is killed here can be finished
-        return Finished(output.folder, steps, output.best, output.seconds, repeat, self.data.sources)
+        yield Finished(output.folder, steps, output.best, output.seconds, repeat, self.data.sources)
+
+    def _draw(self) -> str | None:
+        """Draw the curve; what hinders it is no reason to fail, for everything else is saved."""
+        try:
+            self.output.draw(self._title())
+        except ModelDirectoryError as error:
+            return f"there is no curve: {error}"
+        return None
 
     def _title(self) -> str:
         return f"{self.shape.describe()}, {self.learner.network.parameter_count():,} parameters"

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from unrolled import model_directory
+from unrolled.model_directory.files import system_errors_explained
 from unrolled.models.network import Shape
 from unrolled.models.task import Data
 from unrolled.settings import command_line
@@ -89,9 +90,9 @@ class Output:
         """Write what the next step depends on; and before it a model, if there are better weights than those there."""
         if math.isinf(self.best):  # never validated: what there is so far is the model
             self.keep(learner.network.tensors(), math.inf)
+        state, tensors = learner.capture()  # by all processes, before one of them writes
         if self._is_newer:
             self.save(learner.position.steps)
-        state, tensors = learner.capture()
         if self.writes:
             model_directory.save_training(self.folder, state=state | {"seconds": self.seconds}, tensors=tensors)
         self._checkpoint_at = time.perf_counter()
@@ -122,4 +123,7 @@ class Output:
         picture = draw_curve(
             records, uniform=self._data.uniform, unigram=self._data.unigram, title=title, counted=self._data.counted
         )
-        (self.folder / "curve.png").write_bytes(picture)
+        path = self.folder / "curve.png"
+        with system_errors_explained(path):
+            path.unlink(missing_ok=True)  # if it is a link, the link
+            path.write_bytes(picture)

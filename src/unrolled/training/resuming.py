@@ -1,6 +1,7 @@
 """Reading back a run that was stopped."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from unrolled.errors import ModelDirectoryError, UsageError
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import SavedData
 from unrolled.nn.regularization import Regularization
+from unrolled.settings import from_record
 from unrolled.text.settings import TextSettings
 from unrolled.training.events import Finished
 from unrolled.training.learner import Tensors
@@ -73,10 +75,10 @@ def load(out: Path, asked: Settings) -> Saved:
         beginning = {"steps": 0, "plan": "", "highest_rate": training["options"]["learning_rate"], "seconds": 0.0}
         saved, tensors = found or (beginning, {})  # killed between its first model and its first checkpoint
         settings = Settings(
-            TextSettings(**files.config["text"]),
-            ModelSettings(**training["model"]),
-            TrainingSettings(**training["options"]),
-            Regularization(**training["regularization"]),
+            from_record(TextSettings, files.config["text"]),
+            from_record(ModelSettings, training["model"]),
+            from_record(TrainingSettings, training["options"]),
+            from_record(Regularization, training["regularization"]),
             files.config["task"],
             models.get(files.config["task"]).own_settings(training.get("own", {})),
         )
@@ -84,6 +86,7 @@ def load(out: Path, asked: Settings) -> Saved:
         state: dict[str, Any] = {name: kind(saved[name]) for name, kind in kinds.items()}
         seconds = float(saved["seconds"])
         models.get(settings.task).check(files)
+        _refuse_other_sizes(settings.model, files.config["model"])
         best = training["results"]["validation_loss"]  # of the weights beside it, even if a kill came between
         best = math.inf if best is None else float(best)
         data = SavedData(files.config["data"], files)
@@ -92,6 +95,18 @@ def load(out: Path, asked: Settings) -> Saved:
     _refuse_changes(asked, settings)
     settings = replace(settings, training=replace(settings.training, checkpoint_every=asked.training.checkpoint_every))
     return Saved(settings, data, state, tensors, files.tensors, best, seconds)
+
+
+def _refuse_other_sizes(settings: ModelSettings, shape: Mapping[str, Any]) -> None:
+    """Hold the sizes that a run would begin with against those of the weights that it has, before it makes any.
+
+    Raises:
+        ValueError: they differ.
+    """
+    names = {"cell": "cell", "layers": "layers", "hidden": "hidden_size", "embedding": "embedding_size"}
+    for name, of_shape in names.items():
+        if getattr(settings, name) != shape[of_shape]:
+            raise ValueError(f"{name} is {getattr(settings, name)}, the weights have {shape[of_shape]}")
 
 
 def _refuse_changes(asked: Settings, own: Settings) -> None:

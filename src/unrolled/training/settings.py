@@ -20,6 +20,7 @@ OPTIMIZERS = {"adamw": 0.01, "sgd": 10.0, "momentum": 1.0, "rmsprop": 0.005, "ad
 RATES = ", ".join(f"{rate:g} {name}" for name, rate in OPTIMIZERS.items())
 SCHEDULES = ("linear", "cosine", "halving", "constant")
 AVERAGES = ("none", "triggered")
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class TrainingSettings:
         ):
             if count is not None and count < least:
                 raise UsageError(f"{name} is {count}: give a whole number of at least {least}")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise UsageError(f"threads is {self.threads}: give at most {MOST_THREADS:,}")
         if not 0 <= self.clip < math.inf:
             raise UsageError(f"clip is {self.clip}: give a norm above 0, or 0 to leave gradients as they are")
         if not 0 <= self.clip_value < math.inf:

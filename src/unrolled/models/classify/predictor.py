@@ -153,13 +153,13 @@ class Classifier(Predictor):
         return cls(files.config, saved_labels(files.config, network.shape.labels), tokenizer, network)
 
     def classify(
-        self, texts: Sequence[str], *, top: int = 5, explain: bool = False, batch: int = 32, first: int = 1
+        self, texts: Sequence[str], *, top: int | None = None, explain: bool = False, batch: int = 32, first: int = 1
     ) -> list[Classification]:
         """The label of each text; answers do not depend on what stands beside.
 
         Args:
             texts: to classify.
-            top: how many labels to give probabilities of.
+            top: how many labels to give probabilities of; None: all.
             explain: whether to say what each word moved: log p(label) of the text less that of the text with the word
                 read as unknown (left out where the tokenizer knows all), in nats; "leave one out" (Li et al.,
                 arXiv:1612.08220).
@@ -185,7 +185,7 @@ class Classifier(Predictor):
         self, lines: Sequence[str], settings: PredictionSettings, *, first: int = 1
     ) -> Sequence[Classification]:
         """`classify`."""
-        found = self.classify(lines, top=settings.top or 5, explain=settings.explain, batch=settings.batch, first=first)
+        found = self.classify(lines, top=settings.top, explain=settings.explain, batch=settings.batch, first=first)
         return [replace(each, shows_all=settings.top is not None) for each in found]
 
     def evaluate(

@@ -60,7 +60,8 @@ class Correct(Translate):
                     "right lines are for --task translate"
                 )
             made = noisy_pairs([line for _, line in lines], noise, HELD_OUT_SEED)
-            pairs += [Pair(*pair, number) for (number, _), pair in zip(lines, made, strict=True)]
+            name = listed(corpus.sources)
+            pairs += [Pair(*pair, number, name) for (number, _), pair in zip(lines, made, strict=True)]
         if not pairs:
             raise CorpusError(f"{', '.join(listed(corpus.sources) for corpus in corpora)}: has no lines: give a text")
         return pairs

@@ -37,6 +37,8 @@ GAP = "___"
 PLACEHOLDER = {"word": "xgapxgapx", "char": "\ue000"}
 """What stands for a gap while a line is cut into tokens: one token of its unit, which no text has."""
 BATCH = 64
+TOP = 5
+"""Candidates for a gap, where nobody says how many."""
 PLACES_AT_ONCE = 1024
 """Places for which the whole vocabulary is looked at together."""
 _GAPS = re.compile(r"_{3,}")
@@ -183,7 +185,7 @@ class Filler(Predictor):
         self,
         lines: Sequence[str],
         *,
-        top: int = 5,
+        top: int | None = None,
         candidates: Sequence[str] = (),
         batch: int = 32,
         first: int = 1,
@@ -192,7 +194,7 @@ class Filler(Predictor):
 
         Args:
             lines: each with one gap or several: three underscores or more.
-            top: candidates for each gap.
+            top: candidates for each gap; None: 5, or all that are given.
             candidates: to be ranked instead of the whole vocabulary, of one word or several: a gap then has so many
                 places, which are filled from left to right.
             batch: lines side by side.
@@ -208,7 +210,7 @@ class Filler(Predictor):
         encoded = [self._with_gaps(line, number) for number, line in enumerate(lines, first)]
         if any(len(each) > 1 for each in words):
             return [
-                self._ranked(line, ids, gaps, dict(zip(candidates, words, strict=True)), batch)
+                self._ranked(line, ids, gaps, dict(zip(candidates, words, strict=True)), top, batch)
                 for line, (ids, gaps) in zip(lines, encoded, strict=True)
             ]
         asked = np.array([each[0] for each in words], np.int64) if words else self._possible
@@ -218,7 +220,7 @@ class Filler(Predictor):
         for line, found in zip(lines, logs, strict=True):
             ranked = []
             for row in found[:, asked]:
-                order = np.argsort(-row, kind="stable")[: len(words) or top]
+                order = np.argsort(-row, kind="stable")[: top or len(words) or TOP]
                 ranked.append([(names[n], math.exp(row[n])) for n in order])
             fillings.append(_filling(line, ranked))
         return fillings
@@ -228,7 +230,7 @@ class Filler(Predictor):
         candidates = [word.strip() for word in (settings.candidates or "").split(",") if word.strip()]
         if settings.candidates is not None and not candidates:
             raise UsageError("--candidates names no word: separate them by commas, such as is,are")
-        return self.fill(lines, top=settings.top or 5, candidates=candidates, batch=settings.batch, first=first)
+        return self.fill(lines, top=settings.top, candidates=candidates, batch=settings.batch, first=first)
 
     def score(self, lines: Sequence[str], *, batch: int = BATCH, first: int = 1) -> list[LineScore]:
         """How well the words of each line fit; see `LineScore`.
@@ -306,14 +308,14 @@ class Filler(Predictor):
         return words
 
     def _ranked(
-        self, line: str, ids: Ids, gaps: list[int], candidates: Mapping[str, Sequence[int]], batch: int
+        self, line: str, ids: Ids, gaps: list[int], candidates: Mapping[str, Sequence[int]], top: int | None, batch: int
     ) -> Filling:
         """Candidates of several words for each gap, by probability."""
         ranked = []
         for gap in gaps:
             rows = [(name, self._log_probability(ids, gap, words, batch)) for name, words in candidates.items()]
             rows.sort(key=lambda pair: -pair[1])
-            ranked.append([(name, math.exp(log)) for name, log in rows])
+            ranked.append([(name, math.exp(log)) for name, log in rows[:top]])
         return _filling(line, ranked)
 
     def _log_probability(self, ids: Ids, gap: int, words: Sequence[int], batch: int) -> float:

@@ -23,6 +23,7 @@ from unrolled.models.predictor import (
     nobody,
     refuse_bad_line,
     refuse_below_one,
+    refuse_one_text,
 )
 from unrolled.models.tag import TASK
 from unrolled.models.tag.data import encode_tokens, numbers_of, spelled
@@ -42,15 +43,17 @@ class Tagging:
         tokens: of the line, between blanks.
         labels: the most probable one for each.
         probabilities: of these.
+        is_bio: whether all labels that the model knows are BIO labels.
     """
 
     tokens: tuple[str, ...]
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    is_bio: bool
 
     def spans(self) -> list[tuple[str, str]]:
         """Kind and words of each span, where the labels are BIO labels."""
-        if not metrics.is_bio(self.labels):
+        if not self.is_bio:
             return []
         return [(kind, " ".join(self.tokens[start:end])) for start, end, kind in sorted(metrics.spans(self.labels))]
 
@@ -156,17 +159,18 @@ class Tagger(Predictor):
             LineError: a sentence has no token, or too many.
         """
         refuse_below_one(batch=batch)
+        refuse_one_text(sentences)
         split = [tuple(each.split()) if isinstance(each, str) else tuple(each) for each in sentences]
         for number, tokens in enumerate(split, first):
             for token in tokens:
                 if token.split() != [token]:
                     raise LineError(number, f'has the token "{token}", which is empty or has a blank in it: split it')
             refuse_bad_line(" ".join(tokens), number, len(tokens), self._most)
-        found = []
+        found, is_bio = [], metrics.is_bio(self.labels)
         for tokens, logs in zip(split, self._log_probabilities(split, batch), strict=True):
             best = logs.argmax(axis=1)
             shown = np.exp(logs[np.arange(len(tokens)), best])
-            found.append(Tagging(tokens, tuple(self.labels[n] for n in best), tuple(map(float, shown))))
+            found.append(Tagging(tokens, tuple(self.labels[n] for n in best), tuple(map(float, shown)), is_bio))
         return found
 
     def answers(self, lines: Sequence[str], settings: PredictionSettings, *, first: int = 1) -> Sequence[Tagging]:

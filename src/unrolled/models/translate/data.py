@@ -72,7 +72,7 @@ def make_data(
     """
     is_shared = bool(settings.shared_vocabulary)
     source, target = tokenizers_of(rows.parts["train"], text, is_shared, files)
-    is_default = text.unit == "bpe" and text.min_count == TextSettings().min_count
+    is_default = text.unit == "bpe" and text.min_count is None
     merged = f"subwords: neighbours that occur {LEAST_OFTEN} times at least are merged (--min-count N: another number)"
     notes, kept, encoded = [merged] * is_default, dict[str, list[Pair]](), {}
     for part, held in rows.parts.items():
@@ -131,7 +131,7 @@ def tokenizers_of(
         source = saved_tokenizer(text, files.tokenizer_json)
         target = files.target_tokenizer_json
         return source, source if target is None else saved_tokenizer(text, target)
-    if text.unit == "bpe" and text.min_count == TextSettings().min_count:
+    if text.unit == "bpe" and text.min_count is None:
         text = replace(text, min_count=LEAST_OFTEN)
     sides = [[row.source for row in train], [row.target for row in train]]
     if is_shared:

@@ -52,7 +52,7 @@ class TranslationShape:
     reverse_source: bool
     shared: bool
     tied: bool
-    bidirectional: bool = True
+    bidirectional: bool
 
     def __post_init__(self) -> None:
         cells.get(self.cell)

@@ -161,6 +161,9 @@ class Translator(Predictor):
             UsageError: the batch is below 1.
         """
         refuse_below_one(batch=batch)
+        for pair in pairs:
+            if isinstance(pair, str) or len(pair) != 2:
+                raise UsageError(f"expected pairs of source and target, not {pair!r:.60}: give tuples of two texts")
         sides = [encode_texts(self.tokenizer, [source for source, _ in pairs])]
         sides.append(encode_texts(self.target_tokenizer, [target for _, target in pairs]))
         for number, (pair, *tokens) in enumerate(zip(pairs, *sides, strict=True), first):
@@ -225,7 +228,7 @@ class Translator(Predictor):
         ids = encode_texts(self.tokenizer, [row.source for row in rows])
         wanted = encode_texts(self.target_tokenizer, [row.target for row in rows])
         lengths = [max(len(one), len(other)) for one, other in zip(ids, wanted, strict=True)]
-        places, is_own = [f"{name}, line {row.line}" for row in rows], not sources or part is not None
+        places, is_own = [row.place for row in rows], not sources or part is not None
         fits, name = short_enough(lengths, self._most, places, name, may_leave_out=is_own)
         return [rows[number] for number in fits], name
 
