@@ -117,7 +117,7 @@ VALUES: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "clip_value": st.just(0.0) | POSITIVE,
         "engine": st.sampled_from(("auto", *engines.names())),
         "device": NAMES,
-        "threads": st.none() | SIZES,
+        "threads": st.none() | st.integers(1, 1024),
         "checkpoint_every": POSITIVE,
         "seed": st.integers(0, 2**63 - 1),
         "anneal": st.none() | NAMES,

@@ -96,7 +96,7 @@ def test_unknown_tokens_are_scored_skipped_or_refused(
     for policy in ("score", "skip"):
         outcome = unrolled("score", tiny_model("word"), file, "--unknown", policy, "--json")
         assert json.loads(outcome.lines[3]) == model.score(LINES, unknown=policy)[3].as_dict()
-    assert unrolled("score", tiny_model("word"), file, "--unknown", "error").error(2) == (
+    assert unrolled("score", tiny_model("word"), file, "--unknown", "error").error(2, lines=3) == (
         "line 4 has tokens that the model does not know: 'giraffe'; choose unknown=score or unknown=skip to go on"
     )
 
