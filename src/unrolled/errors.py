@@ -33,7 +33,7 @@ class LineError(CorpusError):
 
     def __init__(self, number: int, fault: str) -> None:
         super().__init__(f"line {number} {fault}")
-        self.number = number
+        self.number, self.fault = number, fault
 
 
 class TokenizerError(UnrolledError):

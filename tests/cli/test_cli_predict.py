@@ -90,6 +90,23 @@ def test_two_columns_for_tagged_lines(task_model: Callable[[str], Path], unrolle
     assert json.loads(again.output)["accuracy"] == 1, "what it prints is what it reads"
 
 
+def test_a_table_is_read_as_one(task_model: Callable[[str], Path], unrolled: Call, tmp_path: Path) -> None:
+    model, texts = task_model("classify"), ["the film is good", "two\nlines", "a, b"]
+    table, lines = tmp_path / "new.CSV", tmp_path / "new.jsonl"
+    table.write_text('nobody,text\n1,the film is good\n2,"two\nlines"\n3,"a, b"\n', encoding="utf-8")
+    lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    expected = Classifier.load(model).classify(texts)
+    for path in (table, lines):
+        outcome = unrolled("predict", model, path, "--json")
+        assert [json.loads(line) for line in outcome.lines] == [answer.as_dict() for answer in expected]
+    assert unrolled("predict", model, table).lines[1].endswith("\ttwo lines"), "a line for each"
+    table.write_text("text\nfine\n\n" + "a " * 1001 + "\n", encoding="utf-8")
+    message = unrolled("predict", model, table).error(1, lines=1)
+    assert message.startswith(f"{table}, line 4 has 1,002 tokens, the model reads at most 1,000")
+    table.write_text("words\nfine\n", encoding="utf-8")
+    assert f'{table}, line 1: there is no column "text"' in unrolled("predict", model, table).error(1)
+
+
 def test_no_lines_are_said(task_model: Callable[[str], Path], unrolled: Call) -> None:
     outcome = unrolled("predict", task_model("classify"), stdin=b"")
     assert (outcome.status, outcome.output) == (0, "")

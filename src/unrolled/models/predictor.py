@@ -106,6 +106,11 @@ class Predictor(ABC):
     knows: ClassVar[frozenset[str]] = frozenset()
     config: Mapping[str, Any]
 
+    @property
+    def text_column(self) -> str | None:
+        """Of a table, where what is asked stands in one; None for a task whose data are no tables."""
+        return None
+
     @classmethod
     @abstractmethod
     def load(cls, directory: str | Path, *, engine: str = "auto") -> "Predictor":

@@ -54,9 +54,9 @@ class Classification:
 
     def lines(self) -> list[str]:
         """Label, probability, text; and below it words by what they moved, the strongest first."""
-        ranked = sorted(self.moved, key=lambda pair: -abs(pair[1]))
+        ranked, text = sorted(self.moved, key=lambda pair: -abs(pair[1])), " ".join(self.text.split("\n"))
         return [
-            f"{self.label}\t{self.probability:.4f}\t{self.text}",
+            f"{self.label}\t{self.probability:.4f}\t{text}",
             *(f"\t{share:.4f}\t{label}" for label, share in self.probabilities.items() if self.shows_all),
             *(f"\t{nats:+.4f}\t{word}" for word, nats in ranked),
         ]
@@ -151,6 +151,11 @@ class Classifier(Predictor):
         )
         load_network(network, files)
         return cls(files.config, saved_labels(files.config, network.shape.labels), tokenizer, network)
+
+    @property
+    def text_column(self) -> str:
+        """That of the data it was trained on."""
+        return str(TASK.settings_of(self.config)[1][1].text_column)
 
     def classify(
         self, texts: Sequence[str], *, top: int | None = None, explain: bool = False, batch: int = 32, first: int = 1
