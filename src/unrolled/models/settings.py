@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from unrolled import cells
 from unrolled.errors import UsageError
 from unrolled.nn.initialization import NAMES as INITIALIZATIONS
+from unrolled.nn.initialization import Beginning
 from unrolled.settings import check_choice, option
 
 
@@ -28,6 +29,14 @@ class ModelSettings:
         None, "Bound of weights that begin uniform (default: 1 over the root of hidden; 0.1 for token vectors)"
     )
     forget_bias: float = option(1.0, "Where the bias of a forget gate begins")
+
+    def beginning(self) -> Beginning:
+        """How the weights begin, as networks take it."""
+        return {
+            "initialization": self.initialization,
+            "initial_range": self.initial_range,
+            "forget_bias": self.forget_bias,
+        }
 
     def __post_init__(self) -> None:
         if self.cell is not None:

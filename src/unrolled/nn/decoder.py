@@ -1,6 +1,6 @@
 """A decoder: a recurrent stack that writes tokens one after the other and may look at a source meanwhile."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unrolled.engines import LayerWeights, autograd
 from unrolled.nn.attention import Attention
 from unrolled.nn.dropout import Dropout, dropped_rows, keep_mask
-from unrolled.nn.reading import draw_weights, make_stack, read_tokens
+from unrolled.nn.reading import Making, draw_weights, make_stack, read_tokens
 from unrolled.nn.recurrent import Parts
 from unrolled.nn.regularization import Regularization
 
@@ -58,9 +58,7 @@ class Decoder(nn.Module):
         attention: a kind of `Attention`, or "none".
         input_feeding: whether a vector is read in the next step.
         regularization: what is dropped while training.
-        initialization, initial_range, forget_bias: see `Recurrent`.
-        engine: name of the engine, or "auto".
-        generator: source of the initial weights and of the dropout's randomness; torch's own if None.
+        making: see `Making`.
     """
 
     def __init__(
@@ -75,13 +73,10 @@ class Decoder(nn.Module):
         attention: str = "general",
         input_feeding: bool = True,
         regularization: Regularization,
-        initialization: str = "uniform",
-        initial_range: float | None = None,
-        forget_bias: float = 1.0,
-        engine: str = "auto",
-        generator: torch.Generator | None = None,
+        **making: Unpack[Making],
     ) -> None:
         super().__init__()
+        generator = making.get("generator")
         self.regularization, self.input_feeding = regularization, input_feeding
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.recurrent = make_stack(
@@ -90,11 +85,7 @@ class Decoder(nn.Module):
             hidden_size,
             layers,
             regularization=regularization,
-            initialization=initialization,
-            initial_range=initial_range,
-            forget_bias=forget_bias,
-            engine=engine,
-            generator=generator,
+            **making,
         )
         self.attention, self.meeting = None, None
         if attention != NO_ATTENTION:
@@ -102,8 +93,8 @@ class Decoder(nn.Module):
             self.meeting = nn.Linear(hidden_size + memory_size, hidden_size, bias=False)
         self.input_dropout = Dropout(regularization.of_inputs, locked=regularization.locked, generator=generator)
         if self.meeting is not None:
-            draw_weights(self.meeting, initial_range, generator)
-        draw_weights(self.embedding, initial_range, generator)
+            draw_weights(self.meeting, **making)
+        draw_weights(self.embedding, **making)
 
     def look_at(self, memory: Tensor, lengths: Tensor | None = None) -> Source:
         """Make a source ready: memory (S, B, K), lengths (B,)."""

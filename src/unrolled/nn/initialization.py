@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from unrolled.errors import UsageError
 
@@ -10,7 +10,21 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+
 NAMES = ("uniform", "orthogonal", "identity", "scaled")
+
+
+class Beginning(TypedDict, total=False):
+    """How the weights of a network begin; what is left out is as a class by itself would have it.
+
+    Keys:
+        initialization, forget_bias: see `Recurrent`.
+        initial_range: bound of all weights that begin uniform; None: as each class has it.
+    """
+
+    initialization: str
+    initial_range: float | None
+    forget_bias: float
 
 
 def check_initialization(name: str, gates: int) -> None:

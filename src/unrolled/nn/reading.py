@@ -1,16 +1,30 @@
 """Tokens through an embedding into a recurrent stack, with what is dropped on the way while training."""
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.nn.dropout import Dropout, dropped_rows
+from unrolled.nn.initialization import Beginning
 from unrolled.nn.recurrent import HiddenState, Recurrent
 from unrolled.nn.regularization import Regularization
 
 EMBEDDING_RANGE = 0.1
 """Bound of an embedding's first values (as in Merity et al., arXiv:1708.01009)."""
+
+
+class Making(Beginning, total=False):
+    """How a network is made, whatever its shape.
+
+    Keys:
+        engine: name of the engine, or "auto".
+        generator: source of the initial weights and of the dropout's randomness; torch's own if None.
+    """
+
+    engine: str
+    generator: torch.Generator | None
 
 
 def read_tokens(
@@ -67,11 +81,7 @@ def make_stack(
     *,
     bidirectional: bool = False,
     regularization: Regularization,
-    initialization: str,
-    initial_range: float | None,
-    forget_bias: float,
-    engine: str,
-    generator: torch.Generator | None,
+    **making: Unpack[Making],
 ) -> Recurrent:
     """A recurrent stack that begins and drops as settings say; see `Recurrent`, and `draw_weights`."""
     recurrent = Recurrent(
@@ -84,26 +94,24 @@ def make_stack(
         weight_drop=regularization.weight_drop or 0.0,
         signal_norm=regularization.signal_norm or 0.0,
         bidirectional=bidirectional,
-        initialization=initialization,
-        forget_bias=forget_bias,
-        engine=engine,
-        generator=generator,
+        initialization=making.get("initialization", "uniform"),
+        forget_bias=making.get("forget_bias", 1.0),
+        engine=making.get("engine", "auto"),
+        generator=making.get("generator"),
     )
-    recurrent.reset_parameters(generator, bound=initial_range)
+    recurrent.reset_parameters(making.get("generator"), bound=making.get("initial_range"))
     return recurrent
 
 
 @torch.no_grad()
-def draw_weights(
-    module: nn.Embedding | nn.Linear, initial_range: float | None, generator: torch.Generator | None
-) -> None:
+def draw_weights(module: nn.Embedding | nn.Linear, **making: Unpack[Making]) -> None:
     """Draw the weights of an embedding or an output: uniform within +-initial_range; biases are zero.
 
     Where no range is given it is `EMBEDDING_RANGE`, or 1/sqrt(numbers that enter a sum).
     """
     usual = EMBEDDING_RANGE if isinstance(module, nn.Embedding) else 1 / math.sqrt(module.in_features)
-    bound = initial_range or usual
-    module.weight.uniform_(-bound, bound, generator=generator)
+    bound = making.get("initial_range") or usual
+    module.weight.uniform_(-bound, bound, generator=making.get("generator"))
     if isinstance(module, nn.Linear) and module.bias is not None:
         module.bias.zero_()
 
@@ -119,9 +127,7 @@ class TokenEncoder(nn.Module):
         layers: L.
         bidirectional: whether D = 2.
         regularization: what is dropped while training.
-        initialization, initial_range, forget_bias: how weights begin, see `Recurrent`.
-        engine: name of the engine, or "auto".
-        generator: source of the initial weights and of the dropout's randomness; torch's own if None.
+        making: see `Making`.
     """
 
     def __init__(
@@ -134,11 +140,7 @@ class TokenEncoder(nn.Module):
         *,
         bidirectional: bool = True,
         regularization: Regularization,
-        initialization: str = "uniform",
-        initial_range: float | None = None,
-        forget_bias: float = 1.0,
-        engine: str = "auto",
-        generator: torch.Generator | None = None,
+        **making: Unpack[Making],
     ) -> None:
         super().__init__()
         self.regularization = regularization
@@ -150,14 +152,12 @@ class TokenEncoder(nn.Module):
             layers,
             bidirectional=bidirectional,
             regularization=regularization,
-            initialization=initialization,
-            initial_range=initial_range,
-            forget_bias=forget_bias,
-            engine=engine,
-            generator=generator,
+            **making,
         )
-        self.input_dropout = Dropout(regularization.of_inputs, locked=regularization.locked, generator=generator)
-        draw_weights(self.embedding, initial_range, generator)
+        self.input_dropout = Dropout(
+            regularization.of_inputs, locked=regularization.locked, generator=making.get("generator")
+        )
+        draw_weights(self.embedding, **making)
 
     def forward(
         self, ids: Tensor, lengths: Tensor | None = None, state: HiddenState | None = None

@@ -27,7 +27,7 @@ class SpellingEncoder(nn.Module):
         self.embedding = nn.Embedding(BYTES, size)
         self.recurrent = Recurrent(cell, size, size, bidirectional=True, engine=engine, forget_bias=1.0)
         self.recurrent.reset_parameters(generator)
-        draw_weights(self.embedding, None, generator)
+        draw_weights(self.embedding, generator=generator)
 
     def forward(self, spelling: Tensor, lengths: Tensor) -> Tensor:
         """Read words: spelling (C, N) bytes, lengths (N,) from 1 to C; vectors (N, 2*size)."""

@@ -116,9 +116,7 @@ class Classify(RowTask[LabelledText]):
             class_weights=examples.class_weights,
             unknown_share=own[0].unknown_share,
             unknown_id=examples.tokenizer.unknown_id,
-            initialization=model.initialization,
-            initial_range=model.initial_range,
-            forget_bias=model.forget_bias,
+            **model.beginning(),
             engine=engine,
             generator=generator,
         )

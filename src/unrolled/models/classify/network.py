@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from unrolled.models.settings import ModelSettings
 from unrolled.nn import Dropout, Pooling, Regularization
 from unrolled.nn.dropout import read_as_unknown
 from unrolled.nn.output import target_losses
-from unrolled.nn.reading import TokenEncoder, draw_weights
+from unrolled.nn.reading import Making, TokenEncoder, draw_weights
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,7 @@ class ClassifierNetwork(TaskNetwork):
         class_weights: (C,) how much an example of each label counts while training.
         unknown_share: of the words that are read as unknown while training.
         unknown_id: of the tokenizer; None where nothing is unknown.
-        initialization, initial_range, forget_bias: see `nn.Recurrent`.
-        engine: name of the engine, or "auto".
-        generator: source of the initial weights and of the dropout's randomness; torch's own if None.
+        making: see `Making`.
     """
 
     shape: ClassifierShape
@@ -82,15 +81,11 @@ class ClassifierNetwork(TaskNetwork):
         class_weights: Sequence[float] | None = None,
         unknown_share: float = 0.0,
         unknown_id: int | None = None,
-        initialization: str = "uniform",
-        initial_range: float | None = None,
-        forget_bias: float = 1.0,
-        engine: str = "auto",
-        generator: torch.Generator | None = None,
+        **making: Unpack[Making],
     ) -> None:
         super().__init__()
         wanted = Regularization() if regularization is None else regularization
-        self.shape, self.engine = shape, engine
+        self.shape, self.engine, generator = shape, making.get("engine", "auto"), making.get("generator")
         self.unknown_share, self.unknown_id = unknown_share, unknown_id
         self.class_weights = torch.ones(shape.labels) if class_weights is None else torch.tensor(class_weights)
         self.encoder = TokenEncoder(
@@ -100,16 +95,12 @@ class ClassifierNetwork(TaskNetwork):
             shape.hidden_size,
             shape.layers,
             regularization=wanted,
-            initialization=initialization,
-            initial_range=initial_range,
-            forget_bias=forget_bias,
-            engine=engine,
-            generator=generator,
+            **making,
         )
         self.pooling = Pooling(shape.pooling, shape.hidden_size, 2, generator=generator)
         self.output_dropout = Dropout(wanted.of_outputs, generator=generator)
         self.output = nn.Linear(2 * shape.hidden_size, shape.labels)
-        draw_weights(self.output, initial_range, generator)
+        draw_weights(self.output, **making)
 
     @property
     def cell(self) -> Cell:

@@ -80,9 +80,7 @@ class Fill(Task):
             gap_id=tokenizer.unknown_id or 0,
             gap_share=own[0].unknown_share,
             regularization=regularization,
-            initialization=model.initialization,
-            initial_range=model.initial_range,
-            forget_bias=model.forget_bias,
+            **model.beginning(),
             engine=engine,
             generator=generator,
         )

@@ -6,6 +6,7 @@ al., arXiv:1802.05365, there without a common softmax).
 """
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from unrolled.models.settings import ModelSettings
 from unrolled.nn import Dropout, Recurrent, Regularization, Sampler
 from unrolled.nn.dropout import read_as_unknown
 from unrolled.nn.output import counted, target_losses
-from unrolled.nn.reading import draw_weights, flip, make_stack, read_tokens
+from unrolled.nn.reading import Making, draw_weights, flip, make_stack, read_tokens
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,7 @@ class FillNetwork(TaskNetwork):
         gap_id: what is read for other gaps.
         gap_share: of the words that are read as gaps while training.
         regularization: what is dropped while training; nothing if None.
-        initialization, initial_range, forget_bias: see `nn.Recurrent`.
-        engine: name of the engine, or "auto".
-        generator: source of the initial weights and of all that is dropped; torch's own if None.
+        making: see `Making`.
     """
 
     shape: FillShape
@@ -82,15 +81,11 @@ class FillNetwork(TaskNetwork):
         gap_id: int = 0,
         gap_share: float = 0.0,
         regularization: Regularization | None = None,
-        initialization: str = "uniform",
-        initial_range: float | None = None,
-        forget_bias: float = 1.0,
-        engine: str = "auto",
-        generator: torch.Generator | None = None,
+        **making: Unpack[Making],
     ) -> None:
         super().__init__()
         self.regularization = wanted = Regularization() if regularization is None else regularization
-        self.shape, self.engine = shape, engine
+        self.shape, self.engine, generator = shape, making.get("engine", "auto"), making.get("generator")
         self.end_of_line_id, self.gap_id, self.gap_share = end_of_line_id, gap_id, gap_share
         self.embedding = nn.Embedding(shape.vocabulary_size, shape.embedding_size)
 
@@ -101,11 +96,7 @@ class FillNetwork(TaskNetwork):
                 shape.hidden_size,
                 shape.layers,
                 regularization=wanted,
-                initialization=initialization,
-                initial_range=initial_range,
-                forget_bias=forget_bias,
-                engine=engine,
-                generator=generator,
+                **making,
             )
 
         self.before, self.behind = stack(), stack()
@@ -116,7 +107,7 @@ class FillNetwork(TaskNetwork):
         if shape.tied:
             self.output.weight = self.embedding.weight
         for module in (self.meeting, self.output, self.embedding):  # which has the last word where weights are tied
-            draw_weights(module, initial_range, generator)
+            draw_weights(module, **making)
 
     @property
     def cell(self) -> Cell:

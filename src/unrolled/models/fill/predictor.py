@@ -29,6 +29,7 @@ from unrolled.models.predictor import (
     refuse_one_text,
 )
 from unrolled.models.task import check_task
+from unrolled.settings import from_record
 from unrolled.text.examples import Ids, Sequences
 from unrolled.text.settings import TextSettings
 from unrolled.text.tokenizer import Tokenizer
@@ -170,7 +171,7 @@ class Filler(Predictor):
         check_files(files, FillShape, FillNetwork)
         shape = FillShape(**files.config["model"])
         try:
-            text = by_lines(TextSettings(**files.config["text"]))
+            text = by_lines(from_record(TextSettings, files.config["text"]))
             TASK.own_settings(files.config["training"]["own"])
         except (KeyError, TypeError, UsageError) as error:
             raise ModelDirectoryError(f"config.json: its settings are damaged ({error!r}): train again") from error

@@ -75,9 +75,7 @@ class Language(Task):
         return LanguageModelNetwork(
             shape_of(model, cast("TrainingData", data).tokenizer.vocabulary_size),
             regularization=regularization,
-            initialization=model.initialization,
-            initial_range=model.initial_range,
-            forget_bias=model.forget_bias,
+            **model.beginning(),
             engine=engine,
             sparse_gradients=sparse_gradients,
             generator=generator,

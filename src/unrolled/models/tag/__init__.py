@@ -95,9 +95,7 @@ class Tag(RowTask[TaggedSentence]):
             regularization=regularization,
             unknown_share=own[0].unknown_share,
             unknown_id=examples.tokenizer.unknown_id,
-            initialization=model.initialization,
-            initial_range=model.initial_range,
-            forget_bias=model.forget_bias,
+            **model.beginning(),
             engine=engine,
             generator=generator,
         )

@@ -1,6 +1,7 @@
 """A bidirectional encoder over words and their spelling, and a softmax over labels at each of them."""
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from unrolled.models.settings import ModelSettings
 from unrolled.nn import Dropout, Regularization
 from unrolled.nn.dropout import read_as_unknown
 from unrolled.nn.output import counted, target_losses
-from unrolled.nn.reading import draw_weights, make_stack
+from unrolled.nn.reading import Making, draw_weights, make_stack
 from unrolled.nn.spelling import SpellingEncoder
 
 
@@ -67,9 +68,7 @@ class TaggerNetwork(TaskNetwork):
         regularization: what is dropped while training; nothing if None.
         unknown_share: of the words that are read as unknown while training, so that their spelling has to tell.
         unknown_id: of the tokenizer.
-        initialization, initial_range, forget_bias: see `nn.Recurrent`.
-        engine: name of the engine, or "auto".
-        generator: source of the initial weights and of the dropout's randomness; torch's own if None.
+        making: see `Making`.
     """
 
     shape: TaggerShape
@@ -81,19 +80,15 @@ class TaggerNetwork(TaskNetwork):
         regularization: Regularization | None = None,
         unknown_share: float = 0.0,
         unknown_id: int | None = None,
-        initialization: str = "uniform",
-        initial_range: float | None = None,
-        forget_bias: float = 1.0,
-        engine: str = "auto",
-        generator: torch.Generator | None = None,
+        **making: Unpack[Making],
     ) -> None:
         super().__init__()
         wanted = Regularization() if regularization is None else regularization
-        self.shape, self.engine = shape, engine
+        self.shape, self.engine, generator = shape, making.get("engine", "auto"), making.get("generator")
         self.unknown_share, self.unknown_id = unknown_share, unknown_id
         self.embedding = nn.Embedding(shape.vocabulary_size, shape.embedding_size)
         self.spelling = (
-            SpellingEncoder(shape.spelling_size, shape.cell, engine=engine, generator=generator)
+            SpellingEncoder(shape.spelling_size, shape.cell, engine=self.engine, generator=generator)
             if shape.spelling_size
             else None
         )
@@ -104,17 +99,13 @@ class TaggerNetwork(TaskNetwork):
             shape.layers,
             bidirectional=True,
             regularization=wanted,
-            initialization=initialization,
-            initial_range=initial_range,
-            forget_bias=forget_bias,
-            engine=engine,
-            generator=generator,
+            **making,
         )
         self.input_dropout = Dropout(wanted.of_inputs, locked=wanted.locked, generator=generator)
         self.output_dropout = Dropout(wanted.of_outputs, locked=wanted.locked, generator=generator)
         self.output = nn.Linear(2 * shape.hidden_size, shape.labels)
         for module in (self.output, self.embedding):
-            draw_weights(module, initial_range, generator)
+            draw_weights(module, **making)
 
     @property
     def cell(self) -> Cell:

@@ -115,9 +115,7 @@ class Translate(RowTask[Pair]):
             regularization=regularization,
             unknown_share=own[0].unknown_share,
             unknown_id=pairs.tokenizer.unknown_id,
-            initialization=model.initialization,
-            initial_range=model.initial_range,
-            forget_bias=model.forget_bias,
+            **model.beginning(),
             engine=engine,
             generator=generator,
         )

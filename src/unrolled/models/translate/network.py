@@ -1,6 +1,7 @@
 """An encoder, attention, a decoder, and a softmax over the target's vocabulary."""
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from unrolled.nn import Dropout, Regularization
 from unrolled.nn.decoder import Decoded, Decoder, DecoderState, Source
 from unrolled.nn.dropout import read_as_unknown
 from unrolled.nn.output import counted, target_losses
-from unrolled.nn.reading import TokenEncoder, draw_weights, flip
+from unrolled.nn.reading import Making, TokenEncoder, draw_weights, flip
 from unrolled.settings import check_choice
 
 
@@ -113,9 +114,7 @@ class TranslationNetwork(TaskNetwork):
         regularization: what is dropped while training; nothing if None.
         unknown_share: of the source's words that are read as unknown while training.
         unknown_id: of the source's tokenizer; None where nothing is unknown.
-        initialization, initial_range, forget_bias: see `nn.Recurrent`.
-        engine: name of the engine, or "auto".
-        generator: source of the initial weights and of the dropout's randomness; torch's own if None.
+        making: see `Making`.
     """
 
     shape: TranslationShape
@@ -127,15 +126,11 @@ class TranslationNetwork(TaskNetwork):
         regularization: Regularization | None = None,
         unknown_share: float = 0.0,
         unknown_id: int | None = None,
-        initialization: str = "uniform",
-        initial_range: float | None = None,
-        forget_bias: float = 1.0,
-        engine: str = "auto",
-        generator: torch.Generator | None = None,
+        **making: Unpack[Making],
     ) -> None:
         super().__init__()
         wanted = Regularization() if regularization is None else regularization
-        self.shape, self.engine = shape, engine
+        self.shape, self.engine = shape, making.get("engine", "auto")
         self.unknown_share, self.unknown_id = unknown_share, unknown_id
         self.encoder = TokenEncoder(
             shape.cell,
@@ -145,11 +140,7 @@ class TranslationNetwork(TaskNetwork):
             shape.layers,
             bidirectional=shape.bidirectional,
             regularization=wanted,
-            initialization=initialization,
-            initial_range=initial_range,
-            forget_bias=forget_bias,
-            engine=engine,
-            generator=generator,
+            **making,
         )
         self.decoder = Decoder(
             shape.cell,
@@ -161,17 +152,13 @@ class TranslationNetwork(TaskNetwork):
             attention=shape.attention,
             input_feeding=shape.input_feeding,
             regularization=wanted,
-            initialization=initialization,
-            initial_range=initial_range,
-            forget_bias=forget_bias,
-            engine=engine,
-            generator=generator,
+            **making,
         )
-        self.output_dropout = Dropout(wanted.of_outputs, locked=wanted.locked, generator=generator)
+        self.output_dropout = Dropout(wanted.of_outputs, locked=wanted.locked, generator=making.get("generator"))
         self.output = nn.Linear(shape.hidden_size, shape.target_size)
         if shape.shared:
             self.decoder.embedding.weight = self.encoder.embedding.weight
-        draw_weights(self.output, initial_range, generator)
+        draw_weights(self.output, **making)
         if shape.tied:
             self.output.weight = self.decoder.embedding.weight
 
