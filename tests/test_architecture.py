@@ -1,9 +1,11 @@
 """The layout that README.md shows is the one on the disk, and what must stay light stays light."""
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,14 +41,18 @@ def package_entries() -> set[str]:
 
 
 def source_files() -> Iterator[Path]:
-    for path in ROOT.rglob("*"):
-        if not is_ignored(path.relative_to(ROOT)) and path.is_file():
-            yield path
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if not is_ignored(Path(name))]
+        yield from (Path(folder) / name for name in names if not is_ignored(Path(name)))
 
 
 def is_ignored(path: Path) -> bool:
-    patterns = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()] + [".git"]
-    return any(fnmatch(part, pattern) for part in path.parts for pattern in patterns)
+    return any(fnmatch(part, pattern) for part in path.parts for pattern in ignored_patterns())
+
+
+@cache
+def ignored_patterns() -> list[str]:
+    return [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()] + [".git"]
 
 
 def test_readme_lists_what_is_in_the_package() -> None:

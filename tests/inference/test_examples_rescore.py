@@ -136,6 +136,7 @@ def test_word_errors_are_edits(rescore: ModuleType, one: str, other: str, errors
     assert rescore.word_errors(one, other) == rescore.word_errors(other, one) == errors
 
 
+@pytest.mark.slow
 def test_by_itself_it_makes_lists_and_betters_them(
     rescore: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

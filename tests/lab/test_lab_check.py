@@ -34,6 +34,7 @@ WRONG = """
 """
 
 
+@pytest.mark.slow
 def test_every_cell_and_engine_agrees_with_every_witness() -> None:
     found = check()
     assert found.failed == []

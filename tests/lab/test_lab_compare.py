@@ -89,6 +89,7 @@ def test_curves_begin_at_one_and_losses_fall(outcomes: list[Outcome]) -> None:
     assert outcomes[0].losses[-1][1] < outcomes[0].losses[0][1]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_in_any_number_of_processes(outcomes: list[Outcome]) -> None:
     again = compare(TEXT * 10, SMALL, candidates=(Candidate("GRU", "gru"),), jobs=2).outcomes
     assert [each.as_dict() for each in again] == [each.as_dict() for each in outcomes[:2]]

@@ -115,7 +115,7 @@ def test_gradients_and_their_gradients_against_differences(kind: str, lengths: l
         return pooled
 
     assert torch.autograd.gradcheck(run, leaves)
-    assert torch.autograd.gradgradcheck(run, leaves)
+    assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)  # along random directions
 
 
 def test_by_hand() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unrolled import model_directory
 from unrolled.models.settings import ModelSettings
 from unrolled.nn import Regularization
 from unrolled.text.settings import TextSettings
@@ -84,7 +85,7 @@ def config_of(out: Path) -> dict[str, Any]:
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return model_directory.read_log(out)
 
 
 def weights_of(out: Path) -> bytes:

@@ -218,6 +218,7 @@ def test_an_environment_that_is_none_of_torchrun_is_refused(monkeypatch: pytest.
         joined().__enter__()
 
 
+@pytest.mark.slow
 def test_fewer_streams_than_processes_are_refused(corpus: Path, tmp_path: Path) -> None:
     process = start(corpus, *SMALL, "--batch", "1", "--epochs", "1", "--out", tmp_path / "model")
     said = finish(process)
