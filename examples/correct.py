@@ -29,8 +29,8 @@ def main() -> None:
         correct(sys.argv[1])
         return
     with tempfile.TemporaryDirectory() as folder:
-        print("training on :agreement: for 40 seconds", file=sys.stderr)
-        training = unrolled.TrainingSettings(minutes=40 / 60)
+        print("training on :agreement: for 50 seconds", file=sys.stderr)
+        training = unrolled.TrainingSettings(minutes=50 / 60)
         unrolled.train(":agreement:", folder, task="correct", training=training, overwrite=True)
         correct(folder)
 

@@ -30,8 +30,8 @@ def main() -> None:
         translate(sys.argv[1])
         return
     with tempfile.TemporaryDirectory() as folder:
-        print("training on :dates: for 40 seconds", file=sys.stderr)
-        training = unrolled.TrainingSettings(minutes=40 / 60)
+        print("training on :dates: for 50 seconds", file=sys.stderr)
+        training = unrolled.TrainingSettings(minutes=50 / 60)
         unrolled.train(":dates:", folder, task="translate", training=training, overwrite=True)
         translate(folder)
 
