@@ -97,20 +97,29 @@ def main() -> None:
         for _, switch in rows
         for seed in range(1, arguments.seeds + 1)
     ]
+    stored = RESULTS / f"ablation_{arguments.unit}.json"
+    if arguments.only and stored.exists():  # other rows stay
+        record["rows"] = json.loads(stored.read_text(encoding="utf-8"))["rows"]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         losses = pool.map(validation_loss, runs)
         for name, switch in rows:
             of_row = list(islice(losses, arguments.seeds))
-            record["rows"].append({"name": name, "options": switch, "validation_losses": of_row})
-            store(RESULTS / f"ablation_{arguments.unit}.json", record)  # what is broken off leaves what it has
+            row = {"name": name, "options": switch, "validation_losses": of_row}
+            record["rows"] = [each for each in record["rows"] if each["name"] != name] + [row]
+            store(stored, record)  # what is broken off leaves what it has
+    record["rows"].sort(key=lambda row: [*SWITCHES].index(row["name"]))
+    store(stored, record)
     print(json.dumps(record) if arguments.json else "\n".join(table(record["rows"])))
 
 
-def validation_loss(words: list[str]) -> float:
-    """The best validation loss of one training with these options, in nats per token."""
+def validation_loss(words: list[str]) -> float | None:
+    """The best validation loss of one training with these options, in nats per token; None of one that broke off."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "unrolled", "train", *words, "--threads", "1", "--out", folder]
-        subprocess.run(command, check=True, capture_output=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if "lowered its rate, in vain" in done.stderr:
+            return None
+        done.check_returncode()
         log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     losses: list[float] = [record["validation_loss"] for record in log if "validation_loss" in record]
     return min(losses)
@@ -122,6 +131,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = ["| switch | validation, nats (least to most) | against the recipe |", "|---|---|---|"]
     for row in rows:
         losses = row["validation_losses"]
+        if None in losses:
+            lines.append(f"| {row['name']} | {losses.count(None)} of {len(losses)} broke off | |")
+            continue
         mean = statistics.mean(losses)
         change = "" if row is rows[0] else f"{mean - recipe:+.3f}"
         lines.append(f"| {row['name']} | {mean:.3f} ({min(losses):.3f} to {max(losses):.3f}) | {change} |")
