@@ -13,8 +13,9 @@ import unrolled
 from unrolled import metrics, model_directory
 from unrolled.errors import CorpusError, ModelDirectoryError, UsageError
 from unrolled.models.fill import TASK
+from unrolled.models.fill.answers import Candidate, FillerResult, Filling
 from unrolled.models.fill.data import FillData
-from unrolled.models.fill.predictor import Candidate, Filler, FillerResult, Filling
+from unrolled.models.fill.predictor import Filler
 from unrolled.models.predictor import PredictionSettings
 from unrolled.models.rows import ExampleSettings
 from unrolled.models.task import SavedData

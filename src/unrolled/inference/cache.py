@@ -23,6 +23,7 @@ LAMBDAS = (0.03, 0.06, 0.12, 0.25, 0.5)
 DEALT = 1e-3
 """Share of the weight that is dealt out anew at each token."""
 LEAST = 1e-300
+"""What stands for zero where one has to divide or to take the logarithm."""
 ROWS_AT_ONCE = 256
 NUMBERS_AT_ONCE = 1 << 23
 """Pairs of an output and one that is kept, that are held against each other together."""

@@ -59,10 +59,7 @@ def read(path: Path, *, name: str) -> bytes:
         ModelDirectoryError: not a regular file, or too large.
         OSError: what the operating system says.
     """
-    if path.is_symlink():
-        raise _link(path)
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise _irregular(path)
+    _refuse_strange(path)
     with path.open("rb") as file:
         limit = SIZE_LIMITS.get(name)
         content = file.read() if limit is None else file.read(limit + 1)
@@ -77,20 +74,16 @@ def open_own(path: Path, flags: int) -> int:
         ModelDirectoryError: it is a link, or no regular file.
         OSError: what the operating system says.
     """
-    if path.is_symlink():
-        raise _link(path)
-    if path.exists() and not path.is_file():
-        raise _irregular(path)
+    _refuse_strange(path)
     flags |= os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
     return os.open(path, flags, 0o666)
 
 
-def _link(path: Path) -> ModelDirectoryError:
-    return ModelDirectoryError(f"{path}: is a symbolic link, expected the file itself: replace the link by the file")
-
-
-def _irregular(path: Path) -> ModelDirectoryError:
-    return ModelDirectoryError(f"{path}: is not a regular file: restore it from a copy or train again")
+def _refuse_strange(path: Path) -> None:
+    if path.is_symlink():
+        raise ModelDirectoryError(f"{path}: is a symbolic link, expected the file itself: replace the link by the file")
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise ModelDirectoryError(f"{path}: is not a regular file: restore it from a copy or train again")
 
 
 def write(path: Path, content: bytes) -> None:
