@@ -10,9 +10,9 @@ import tempfile
 import unrolled
 
 LINES = (
-    "teh keys to the cabinet are old .",
-    "the keys to to the cabinet are old .",
-    "the keys the to cabinet are old .",
+    "teh boxes are are in the garden today .",
+    "the windows that the farmer knows are misisng today .",
+    "the women near box the wait for the teacher .",
 )
 
 
@@ -29,8 +29,8 @@ def main() -> None:
         correct(sys.argv[1])
         return
     with tempfile.TemporaryDirectory() as folder:
-        print("training on :agreement: for 50 seconds", file=sys.stderr)
-        training = unrolled.TrainingSettings(minutes=50 / 60)
+        print("training on :agreement: for twelve passes", file=sys.stderr)
+        training = unrolled.TrainingSettings(epochs=12)
         unrolled.train(":agreement:", folder, task="correct", training=training, overwrite=True)
         correct(folder)
 
