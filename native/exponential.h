@@ -11,16 +11,16 @@ namespace unrolled {
 inline Vector<float> exponential(Vector<float> x) {
   const Vector<float> least = splat(-87.0f);
   x = x < least ? least : x;
-  const Vector<float> shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the lowest bits now hold n
-  const Vector<float> n = shifted - 12582912.0f;
-  Vector<float> r = x - n * 0.693145752f;
-  r = r - n * 1.42860677e-6f;  // ln 2 in two parts, the first with room for n
-  Vector<float> p = r * 0.0013836792204529047f + 0.008374856784939766f;
-  p = p * r + 0.041668228805065155f;
-  p = p * r + 0.16666419804096222f;
-  p = p * r + 0.49999991059303284f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
+  const Vector<float> magic = splat(12582912.0f);  // 1.5 * 2^23: the lowest bits of what it is added to then hold n
+  const Vector<float> shifted = fused(x, splat(1.44269504f), magic), n = shifted - magic;
+  Vector<float> r = fused(n, splat(-0.693145752f), x);
+  r = fused(n, splat(-1.42860677e-6f), r);  // ln 2 in two parts, the first with room for n
+  Vector<float> p = fused(r, splat(0.0013836792204529047f), splat(0.008374856784939766f));
+  p = fused(p, r, splat(0.041668228805065155f));
+  p = fused(p, r, splat(0.16666419804096222f));
+  p = fused(p, r, splat(0.49999991059303284f));
+  p = fused(p, r, splat(1.0f));
+  p = fused(p, r, splat(1.0f));
   Vector<int32_t> bits;
   std::memcpy(&bits, &shifted, sizeof bits);
   bits = (bits << 23) + (127 << 23);

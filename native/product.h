@@ -56,7 +56,7 @@ void tile(const T* a, long a_row, long a_step, const T* panel, long panel_step, 
     for (int r = 0; r < R; ++r) {
       const Vector<T> one = splat(a[r * a_row]);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[r][v] += one * b[v];
+      for (int v = 0; v < V; ++v) sum[r][v] = fused(one, b[v], sum[r][v]);
     }
     a += a_step;
     panel += panel_step;

@@ -23,13 +23,12 @@ template <class T>
 struct Item {
   T* parameter;
   const T* gradient;
-  T* mean;      // of the gradient: momentum's buffer, AdamW's exp_avg
-  T* square;    // AdamW's exp_avg_sq
-  float* step;  // AdamW's count of updates, which goes up by one
-  const int64_t*
-      rows;       // which rows of the parameter the gradient's are, each once; null where it has them all. sgd only
-  int64_t width;  // of a row, where there are rows
-  int64_t count;  // elements of the gradient
+  T* mean;              // of the gradient: momentum's buffer, AdamW's exp_avg
+  T* square;            // AdamW's exp_avg_sq
+  float* step;          // AdamW's count of updates, which goes up by one
+  const int64_t* rows;  // which rows of the parameter the gradient's are, each once; null where it has them all
+  int64_t width;        // of a row, where there are rows
+  int64_t count;        // elements of the gradient
 };
 static_assert(sizeof(Item<float>) == 8 * sizeof(int64_t));
 
@@ -171,19 +170,18 @@ template <class T, class Rule>
 void update(int threads, const Item<T>* items, long count, const std::vector<Rule>& rules) {
   for_blocks(threads, items, count, [&](long, long i, long begin, long end) {
     const Item<T>& item = items[i];
-    if constexpr (Rule::kStates == 0) {
-      while (item.rows && begin < end) {
-        const long row = begin / item.width, column = begin % item.width;
-        const long length = std::min(end - begin, long(item.width) - column);
-        T* parameter = item.parameter + item.rows[row] * item.width + column;
-        apply<T>(rules[i], parameter, item.gradient + begin, nullptr, nullptr, length);
-        begin += length;
-      }
-      apply<T>(rules[i], item.parameter + begin, item.gradient + begin, nullptr, nullptr, end - begin);
-    } else {
-      T* square = Rule::kStates > 1 ? item.square + begin : nullptr;
-      apply(rules[i], item.parameter + begin, item.gradient + begin, item.mean + begin, square, end - begin);
+    const auto run = [&](long from, long at, long length) {  // where in the gradient, and in the parameter
+      T* mean = Rule::kStates > 0 ? item.mean + at : nullptr;
+      T* square = Rule::kStates > 1 ? item.square + at : nullptr;
+      apply<T>(rules[i], item.parameter + at, item.gradient + from, mean, square, length);
+    };
+    while (item.rows && begin < end) {
+      const long row = begin / item.width, column = begin % item.width;
+      const long length = std::min(end - begin, long(item.width) - column);
+      run(begin, item.rows[row] * item.width + column, length);
+      begin += length;
     }
+    run(begin, begin, end - begin);
   });
 }
 

@@ -5,6 +5,12 @@
 
 #pragma once
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -56,6 +62,25 @@ inline Vector<T> splat(T value) {
   return value - Vector<T>{};
 }
 
+// a b + c, rounded once where the instruction set can do that. It is asked for by name, for nothing else is ever
+// contracted
+// (-ffp-contract=off): compilers do it in one tile and not in another, and results would depend on a tile's size.
+#if defined(__AVX512F__)
+inline Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c) { return _mm512_fmadd_pd(a, b, c); }
+#elif defined(__AVX2__)
+inline Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c) { return _mm256_fmadd_pd(a, b, c); }
+#elif defined(__aarch64__)
+inline Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) { return vfmaq_f32(c, a, b); }
+inline Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c) { return vfmaq_f64(c, a, b); }
+#else
+template <class V>
+inline V fused(V a, V b, V c) {
+  return a * b + c;
+}
+#endif
+
 template <class V>
 inline V maximum(V a, V b) {
   return a > b ? a : b;
@@ -98,14 +123,14 @@ inline Vector<float> tanh(Vector<float> x) {
   x = x > bound ? bound : x;
   x = x < -bound ? -bound : x;
   const Vector<float> z = x * x;
-  Vector<float> p = z * 1.3354352290662064e-08f + 2.0608851627912372e-05f;
-  p = p * z + 0.0034955739974975586f;
-  p = p * z + 0.1338101327419281f;
-  p = p * z + 1.0f;
-  Vector<float> q = z * 7.776429242767335e-07f + 0.00032856117468327284f;
-  q = q * z + 0.025876928120851517f;
-  q = q * z + 0.46714329719543457f;
-  q = q * z + 1.0f;
+  Vector<float> p = fused(z, splat(1.3354352290662064e-08f), splat(2.0608851627912372e-05f));
+  p = fused(p, z, splat(0.0034955739974975586f));
+  p = fused(p, z, splat(0.1338101327419281f));
+  p = fused(p, z, splat(1.0f));
+  Vector<float> q = fused(z, splat(7.776429242767335e-07f), splat(0.00032856117468327284f));
+  q = fused(q, z, splat(0.025876928120851517f));
+  q = fused(q, z, splat(0.46714329719543457f));
+  q = fused(q, z, splat(1.0f));
   return x * p / q;
 }
 

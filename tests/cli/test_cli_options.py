@@ -80,6 +80,7 @@ VALUES: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "embedding": st.none() | SIZES,
         "layers": st.none() | SIZES,
         "tied": st.none() | st.booleans(),
+        "factored": st.none() | st.booleans(),
         "most_parameters": st.none() | SIZES,
         "initialization": st.sampled_from(INITIALIZATIONS),
         "initial_range": st.none() | POSITIVE,

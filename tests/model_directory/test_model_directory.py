@@ -209,6 +209,15 @@ def test_log_line_cut_short_by_a_kill_is_dropped(tmp_path: Path, torn: str) -> N
     assert model_directory.read_log(tmp_path) == [{"step": 4}]
 
 
+def test_a_log_line_that_lacks_its_end_alone_stays(tmp_path: Path) -> None:
+    for step in (1, 2):
+        model_directory.append_log(tmp_path, {"step": step})
+    os.truncate(tmp_path / "log.jsonl", (tmp_path / "log.jsonl").stat().st_size - 1)
+    assert model_directory.read_log(tmp_path) == [{"step": 1}, {"step": 2}]
+    model_directory.append_log(tmp_path, {"step": 3})
+    assert model_directory.read_log(tmp_path) == [{"step": 1}, {"step": 2}, {"step": 3}]
+
+
 def test_log_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     model_directory.append_log(tmp_path, {"step": 1})
     with (tmp_path / "log.jsonl").open("a") as log:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from unrolled import cells
 from unrolled.errors import ShapeError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
-from unrolled.nn import Regularization
+from unrolled.nn import Regularization, Sampler
+from unrolled.nn.factored import FactoredEmbedding
 
 V, E, H, T, B = 11, 3, 5, 6, 4
 IDS = torch.randint(V, (T, B), generator=torch.Generator().manual_seed(1))
@@ -221,3 +222,56 @@ def test_the_network_learns_a_sequence_by_heart() -> None:
         torch.autograd.backward(loss)
         optimizer.step()
     assert loss < 0.1
+
+
+# Vectors that are sums
+
+
+FACTORS = np.array([[1 + token % 3, 4 + token % 2] for token in range(V - 1)] + [[0, 0]])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_factored_network_is_a_plain_one_of_the_sums(
+    dropout: float, sampled: bool, tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sampler, "saves", lambda *_: True)
+    made = [
+        make(tied=tied, factors=factors, regularization=Regularization(dropout=dropout)) for factors in (FACTORS, None)
+    ]
+    factored, plain = made
+    assert isinstance(factored.embedding, FactoredEmbedding)
+    with torch.no_grad():
+        factored.embedding.factors[1:].uniform_(-1, 1, generator=torch.Generator().manual_seed(5))
+        plain.embedding.weight.copy_(factored.embedding.table())
+    losses = []
+    for network in made:
+        sampler = Sampler(np.ones(V), 4) if sampled else None
+        losses.append(network.objective(IDS, TARGETS, lengths=LENGTHS, sampler=sampler).losses)
+    if dropout == 0.0:  # masks are drawn for other rows
+        torch.testing.assert_close(*losses)
+    gradients = [
+        torch.autograd.grad(each.sum(), [network.embedding.weight])[0]
+        for each, network in zip(losses, made, strict=True)
+    ]
+    assert all(float(gradient.norm()) > 0 for gradient in gradients)
+    if dropout == 0.0:
+        torch.testing.assert_close(*gradients)
+
+
+def test_a_model_directory_has_the_sums_and_a_run_that_goes_on_what_they_are_made_of() -> None:
+    factored, plain, again = make(tied=True, factors=FACTORS), make(tied=True), make(tied=True, factors=FACTORS)
+    assert isinstance(factored.embedding, FactoredEmbedding)
+    assert isinstance(again.embedding, FactoredEmbedding)
+    with torch.no_grad():
+        factored.embedding.factors[1:].uniform_(-1, 1)
+    stored, learnt = factored.tensors(), factored.learnt()
+    assert {name: array.shape for name, array in stored.items()} == {n: a.shape for n, a in plain.tensors().items()}
+    np.testing.assert_array_equal(stored["embedding.weight"], factored.embedding.table().detach().numpy())
+    assert set(learnt) - set(stored) == {"embedding.factors"}
+    again.load_tensors(learnt)
+    torch.testing.assert_close(again.embedding.table(), factored.embedding.table(), rtol=0, atol=0)
+    assert factored.parameter_count() == plain.parameter_count() == sum(array.size for array in stored.values())
+    with pytest.raises(ShapeError, match="ids"):
+        factored(IDS + V)

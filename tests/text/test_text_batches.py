@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unrolled.errors import CorpusError, UsageError
 from unrolled.text import Batch, SentenceReader, StreamReader, TextSettings, train_tokenizer
+from unrolled.text import batches as batches_module
 from unrolled.text.batches import without_blank_lines
 
 END = 7
@@ -209,6 +210,22 @@ def test_a_pass_can_begin_in_its_middle() -> None:
                 np.testing.assert_array_equal(left.targets, right.targets)
                 np.testing.assert_array_equal(left.lengths, right.lengths)
                 assert (left.starts, left.rate) == (right.starts, right.rate)
+
+
+def test_a_long_text_is_read_in_sections_of_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.concatenate([sentences(), np.ones(70, dtype=np.int32), [END, END, END], sentences(15)[::-1], [END]])
+    whole = SentenceReader(ids, end_of_line_id=END, batch_size=3, seed=5)
+    monkeypatch.setattr(batches_module, "_SECTION", 20)
+    reader = SentenceReader(ids, end_of_line_id=END, batch_size=3, seed=5)
+    assert (reader.lines, reader.tokens, reader.blank_lines) == (whole.lines, whole.tokens, whole.blank_lines)
+    passes = [[batch.targets.T.tolist() for batch in reader.batches(number)] for number in (0, 0, 1)]
+    assert passes[0] == passes[1] != passes[2]
+    assert len(reader) == len(passes[0]) > len(whole)
+    for batches in (reader.batches(0), reader.batches(1), whole.batches(0)):
+        found = [tuple(targets) for batch in batches for targets in streams_of([batch])[1]]
+        assert sorted(found) == lines_of(ids)
+    for start in range(len(reader) + 1):
+        assert [batch.targets.T.tolist() for batch in reader.batches(0, start)] == passes[0][start:]
 
 
 def test_notes_of_sentences() -> None:

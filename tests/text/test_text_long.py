@@ -133,6 +133,35 @@ def test_a_file_that_changes_between_two_readings_is_noticed(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("short")
+def test_a_file_that_is_changed_without_another_length_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("one two\n" * 20)
+    os.utime(path, (1, 1))
+    corpus = read_corpus(path)
+    assert "".join(corpus.pieces()) == "one two\n" * 20
+    path.write_text("two one\n" * 20)
+    with pytest.raises(CorpusError, match=r"text: has changed while it was read: try again"):
+        list(corpus.pieces())
+
+
+@pytest.mark.usefixtures("short")
+def test_nothing_is_kept_of_a_file_that_changes_behind_the_part(cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("one two\n" * 20)
+    os.utime(path, (1, 1))
+    part = split_text(read_corpus(path), TextSettings())["train"]
+    tokenizer = train_tokenizer(part.text, TextSettings())
+    path.write_text("two one\n" * 20)
+    for keep in (
+        lambda: token_cache.kept_tokenizer(part, Pieces("two one\n", 3), TextSettings()),
+        lambda: token_cache.kept_tokens(part, Pieces("two one\n", 3), tokenizer, by_lines=False),
+    ):
+        with pytest.raises(CorpusError, match=r"text: has changed while it was read: try again"):
+            keep()
+    assert not [entry for name in ("tokens", "tokenizers") for entry in (cache / name).iterdir()]
+
+
+@pytest.mark.usefixtures("short")
 def test_shares_are_told_while_files_are_read(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text("one two\n" * 20)

@@ -152,6 +152,40 @@ def test_where_all_rows_move_a_sparse_gradient_counts_as_a_dense_one(name: str) 
     assert_close(sparse, dense)
 
 
+@each_dtype
+@each_clip
+@pytest.mark.parametrize("betas", [(0.0, 0.999), (0.9, 0.99)])
+def test_a_lazy_adamw_leaves_rows_without_a_gradient_alone(
+    betas: tuple[float, float], clip: float, dtype: torch.dtype
+) -> None:
+    """Dense gradients or rows of them, native or torch's own: all the same, and of each row AdamW by itself."""
+    all_ = [parameters_of(dtype) for _ in range(3)]
+    engines = ("native", "native", "portable")
+    made = [
+        optimizers.make("adamw", parameters, RATE, betas=betas, lazy=True, engine=engine)
+        for parameters, engine in zip(all_, engines, strict=True)
+    ]
+    plain = parameters_of(dtype)
+    peer = optimizers.make("adamw", plain, RATE, betas=betas, engine="portable")
+    for step, rows in enumerate(([1, 5], [2, 5, 9], list(range(23)), [8, 2, 8])):
+        before = all_[0][0].detach().clone()
+        for parameters in (*all_, plain):
+            set_gradients(parameters, step)
+            gradient = rows_gradient(parameters[0], rows, step)
+            parameters[0].grad = gradient if parameters is all_[0] else gradient.to_dense()
+        for optimizer in (*made, peer):
+            by_ours(optimizer, clip)
+        for others in all_[1:]:
+            for one, other in zip(all_[0], others, strict=True):  # without a mean a step is as long as its root is short
+                torch.testing.assert_close(one, other, rtol=5 * TOLERANCE[dtype], atol=5 * TOLERANCE[dtype])
+        left = [row for row in range(23) if row not in rows]
+        assert torch.equal(all_[0][0][left], before[left])
+        assert not (all_[0][0][rows] == before[rows]).any()
+        if step == 0:
+            torch.testing.assert_close(all_[0][0][rows], plain[0][rows])
+            assert not torch.equal(plain[0][left], before[left]), "weights decay where nothing is lazy"
+
+
 def test_engine_and_parameters_decide_who_updates() -> None:
     kinds = optimizers.NativeSGD | optimizers.NativeAdamW
     for name in OPTIMIZERS:

@@ -12,11 +12,11 @@ from unrolled.training.settings import OPTIMIZERS, Settings
 
 OPEN: dict[str, dict[str, dict[str, Any]]] = {
     "word": {
-        "model": {"cell": "lstm", "hidden": 200, "embedding": 200, "layers": 1, "tied": False},
+        "model": {"cell": "lstm", "hidden": 200, "embedding": 200, "layers": 1, "tied": False, "factored": False},
         "training": {"batch": 16, "window": 32, "learning_rate": 0.01, "beta1": 0.0, "beta2": 0.999, "samples": 0},
     },
     "char": {
-        "model": {"cell": "gru", "hidden": 256, "embedding": 256, "layers": 1, "tied": False},
+        "model": {"cell": "gru", "hidden": 256, "embedding": 256, "layers": 1, "tied": False, "factored": False},
         "training": {"batch": 32, "window": 64, "learning_rate": 0.01, "beta1": 0.9, "beta2": 0.99, "samples": 0},
     },
 }
@@ -31,6 +31,7 @@ EXPLICIT = Settings(
         embedding=5,
         layers=3,
         tied=False,
+        factored=True,
         most_parameters=9999,
         initialization="identity",
         initial_range=0.05,

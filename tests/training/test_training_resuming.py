@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "training": {"random_windows": True, "clip_value": 0.01, "schedule": "cosine", "optimizer": "sgd"},
         "regularization": EVERYTHING,
     },
+    "factored": {"model": {"factored": True, "tied": True, "embedding": 8}, "regularization": {"dropout": 0.3}},
     "sentences": {"text": {"read": "sentences"}, "model": {"cell": "tanh"}, "regularization": {"dropout": 0.3}},
     "characters, tied": {"text": {"unit": "char", "min_count": 1}, "model": {"tied": True, "embedding": 8}},
 }

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from unrolled import LanguageModel
 from unrolled.errors import TrainingError
@@ -112,4 +113,25 @@ def test_a_validation_without_a_number_is_a_setback_too(
     assert back.to == 0
     assert back.reason == f"step {back.step}: the validation loss is nan: give a lower --learning-rate"
     assert all(math.isfinite(event.loss) for event in events if isinstance(event, Validated))
+    assert isinstance(events[-1], Finished)
+
+
+def test_what_has_spoiled_the_weights_never_comes_into_a_checkpoint(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, count = optimizers.clipped_step, 0
+
+    def spoiling_step(optimizer: torch.optim.Optimizer, *arguments: float) -> None:
+        nonlocal count
+        count += 1
+        own(optimizer, *arguments)
+        if count == 5:
+            next(iter(optimizer.param_groups[0]["params"])).data[0] = math.inf
+
+    monkeypatch.setattr(loop, "clipped_step", spoiling_step)
+    events = list(run([corpus], tmp_path / "model", OFTEN))
+    (back,) = (event for event in events if isinstance(event, WentBack))
+    assert (back.step, back.to, back.learning_rate) == (5, 4, 0.01)
+    assert back.reason.startswith('step 5: "network.')
+    assert back.reason.endswith('" is no longer finite: give a lower --learning-rate or a smaller --clip')
     assert isinstance(events[-1], Finished)

@@ -7,6 +7,7 @@ What an engine returns is passed on as it is, both ways: a gradient of a paramet
 and a result may be on the engine's tape, so that to change it in place before the backward pass is torch's usual error.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from torch import Tensor
 from unrolled.cells import Cell
 from unrolled.engines.contract import Engine, InputWeights, Masks, RowGradient
 from unrolled.engines.portable import Portable
+
+# torch 2.11 warns of it even where it is told not to check.
+warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
 
 _recording = Portable()
 _keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)

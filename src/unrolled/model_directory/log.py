@@ -24,7 +24,7 @@ def append_log(directory: str | os.PathLike[str], record: Mapping[str, Any]) -> 
     with system_errors_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), "ab+") as file:
-            _remove_torn_line(file)
+            _mend_last_line(file, path)
             file.write(line)
 
 
@@ -41,7 +41,7 @@ def clear_log(directory: str | os.PathLike[str]) -> None:
 
 
 def read_log(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """All records, oldest first; none if there is no log. A last line that a kill cut short is left out.
+    """All records, oldest first; none if there is no log. A last line that a kill has cut short is left out.
 
     Raises:
         ModelDirectoryError: the file cannot be read, or a line is not a JSON object.
@@ -50,8 +50,19 @@ def read_log(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
     with system_errors_explained(path):
         if not path.exists():
             return []
-        *lines, _torn = read(path, name=LOG).split(b"\n")
+        *lines, last = read(path, name=LOG).split(b"\n")
+    if _is_whole(last, path):
+        lines.append(last)
     return [_checked(line, Path(f"{path}, line {number}")) for number, line in enumerate(lines, start=1)]
+
+
+def _is_whole(line: bytes, path: Path) -> bool:
+    """Whether a last line without its end lacks nothing else."""
+    try:
+        _checked(line, path)
+    except ModelDirectoryError:
+        return False
+    return True
 
 
 def _checked(line: bytes, path: Path) -> dict[str, Any]:
@@ -66,12 +77,17 @@ def _sum_of(record: Mapping[str, Any], path: Path) -> str:
     return f"{zlib.crc32(to_json(dict(record), path, indent=None)):08x}"
 
 
-def _remove_torn_line(file: BinaryIO) -> None:
-    """Cut off a last line without its end, so that the next record does not continue it."""
+def _mend_last_line(file: BinaryIO, path: Path) -> None:
+    """End a last line without its end, or cut off what there is of it, so that the next record does not continue it."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         return
     file.seek(size - 1)
     if file.read(1) != b"\n":
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+        log = file.read()
+        whole = log.rfind(b"\n") + 1
+        if _is_whole(log[whole:], path):
+            file.write(b"\n")
+        else:
+            file.truncate(whole)

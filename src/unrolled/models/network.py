@@ -75,18 +75,22 @@ class TaskNetwork(nn.Module, ABC):
         return engines.choose(self.engine, self.cell, next(self.parameters()))
 
     def parameter_count(self) -> int:
-        """Number of weights that are learnt; tied ones count once."""
+        """Number of weights of the model; tied ones count once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """The weights as stored in a model directory: a copy of each, tied ones once."""
+        return self.learnt()
+
+    def learnt(self) -> dict[str, npt.NDArray[Any]]:
+        """What learning changes, for a run that goes on: a copy of each; a model in use may need less."""
         shared = self._shared()
         return {
             name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items() if name not in shared
         }
 
     def load_tensors(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Take over weights in the form that `tensors` gives them."""
+        """Take over weights in the form that `learnt` gives them."""
         state = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
         self.load_state_dict(state | {name: state[other] for name, other in self._shared().items()})
 

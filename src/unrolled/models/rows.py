@@ -27,7 +27,7 @@ SPLIT_SEED = 0
 VALIDATION_BATCH = 64
 UNUSED = frozenset({
     *("read", "window", "random_windows"),  # of one long text
-    *("tied", "samples"),  # of a vocabulary that is predicted
+    *("tied", "factored", "samples"),  # of a vocabulary that is predicted
     *("activation", "temporal_activation"),
 })  # fmt: skip
 """Settings that mean nothing to tasks with labels; see `Task.unused`."""

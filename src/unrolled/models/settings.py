@@ -23,6 +23,11 @@ class ModelSettings:
     embedding: int | None = option(None, "Size of token vectors (default of a language model: as hidden)")
     layers: int | None = option(None, "Recurrent layers (default: 1)")
     tied: bool | None = option(None, "Use one matrix for token vectors and output layer; needs equal sizes")
+    factored: bool | None = option(
+        None,
+        "While training, make the vector of a word a sum of its own and of those that it shares with words spelt alike "
+        "(default: not, with --minutes yes)",
+    )
     most_parameters: int | None = option(None, "Most weights in all that a plan for --minutes may come to")
     initialization: str = option("uniform", "How recurrent weights begin", choices=INITIALIZATIONS)
     initial_range: float | None = option(

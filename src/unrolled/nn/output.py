@@ -1,17 +1,18 @@
 """The end of a network: from vectors to what the targets cost."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unrolled.engines import Engine, autograd
 from unrolled.engines.checks import check_tokens
+from unrolled.nn.factored import FactoredEmbedding, all_rows, rows_of
 from unrolled.nn.sampling import Sampler
 
 
 def target_losses(
     engine: Engine,
     rows: Tensor,
-    weight: Tensor,
+    weight: Tensor | FactoredEmbedding,
     bias: Tensor,
     targets: Tensor,
     *,
@@ -34,13 +35,13 @@ def target_losses(
     Raises:
         ShapeError: a target is not an id of the vocabulary.
     """
-    check_tokens("targets", targets, tuple(targets.shape), len(weight))
-    if sampler is not None:
-        sample = sampler.draw(targets, generator)
-        weight = nn.functional.embedding(sample.tokens, weight, sparse=sparse)
-        targets = sample.targets
-        bias = bias.index_select(0, sample.tokens) - sample.log_chances.to(bias.dtype)
-    return autograd.linear_cross_entropy(engine, rows, weight, bias, targets)
+    check_tokens("targets", targets, tuple(targets.shape), len(bias))
+    if sampler is None:
+        return autograd.linear_cross_entropy(engine, rows, all_rows(weight), bias, targets)
+    sample = sampler.draw(targets, generator)
+    drawn = rows_of(weight, sample.tokens, sparse=sparse)
+    bias = bias.index_select(0, sample.tokens) - sample.log_chances.to(bias.dtype)
+    return autograd.linear_cross_entropy(engine, rows, drawn, bias, sample.targets)
 
 
 def counted(lengths: Tensor, steps: int) -> Tensor:

@@ -6,7 +6,9 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
+from unrolled.engines.checks import check_tokens
 from unrolled.nn.dropout import Dropout, dropped_rows
+from unrolled.nn.factored import FactoredEmbedding
 from unrolled.nn.initialization import Beginning
 from unrolled.nn.recurrent import HiddenState, Recurrent
 from unrolled.nn.regularization import Regularization
@@ -29,7 +31,7 @@ class Making(Beginning, total=False):
 
 def read_tokens(
     recurrent: Recurrent,
-    embedding: Tensor,
+    embedding: Tensor | FactoredEmbedding,
     ids: Tensor,
     state: HiddenState | None,
     lengths: Tensor | None,
@@ -44,7 +46,7 @@ def read_tokens(
 
     Args:
         recurrent: the stack; whether it is training decides whether anything is dropped.
-        embedding: (V, E).
+        embedding: (V, E), or what makes such vectors.
         ids: (T, B).
         state: to start from; zero if None.
         lengths: (B,), or None where all sequences are T long.
@@ -52,6 +54,10 @@ def read_tokens(
         regularization: says how much is dropped of inputs and of the vocabulary, and whether at all steps the same.
         sparse: whether the gradient of the embedding is a sparse tensor of the rows that occur.
     """
+    if isinstance(embedding, FactoredEmbedding):
+        check_tokens("ids", ids, tuple(ids.shape), embedding.num_embeddings)
+        occurring, ids = torch.unique(ids, return_inverse=True)
+        embedding, sparse = embedding.rows(occurring, sparse=sparse), False
     wanted = regularization
     drops, of_tokens = recurrent.training and wanted.of_inputs > 0, wanted.dropout_embedding or 0.0
     generator = dropout.generator

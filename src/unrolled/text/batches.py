@@ -17,7 +17,8 @@ from unrolled.text.examples import even_ends, grouped_by_length
 Ids = NDArray[np.integer[Any]]
 BLANK = 1  # tokens of a line that has nothing but its end
 LONG_LINE = 2000
-_LOOKED_AT = 1 << 24  # tokens among which ends of lines are looked for at once
+_SECTION = 1 << 24
+"""Tokens of a text whose lines are known at once, where it is read line by line."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ class SentenceReader:
     """Each line from a zero state, in batches of lines of about equal length.
 
     A line's first input and last target are the end-of-line token. Blank lines have nothing to learn from and are
-    left out. Lines of equal length meet in new batches in every pass, and the batches come in a new order.
+    left out. Lines of equal length meet in new batches in every pass, and the batches come in a new order. A long text
+    is read in sections, in a new order too, so that where lines begin never takes more memory than for one of them.
 
     Args:
         ids: (N,) the tokens of the text.
@@ -167,39 +169,56 @@ class SentenceReader:
         _check_tokens(ids)
         if ids[-1] != end_of_line_id:
             ids = np.append(ids, end_of_line_id)
-        self._text = _Text(ids, end_of_line_id)
-        lengths = _line_lengths(ids, end_of_line_id)
-        is_blank = lengths == BLANK
-        self._starts, self._lengths = (np.cumsum(lengths) - lengths)[~is_blank], lengths[~is_blank]
-        self._seed = seed
-        self.blank_lines, self.lines = int(is_blank.sum()), len(self._starts)
+        self._text, self._ids, self._end_of_line_id, self._seed = _Text(ids, end_of_line_id), ids, end_of_line_id, seed
+        self._sections = list(_sections(ids, end_of_line_id))
+        self._counts, longest = list[int](), 0
+        self.blank_lines = self.tokens = 0
+        for section in self._sections:
+            _, lengths = self._lines(section)
+            self._counts.append(len(lengths))
+            self.tokens += int(lengths.sum())
+            self.blank_lines += section[1] - section[0] - int(lengths.sum())  # each of them is one token
+            longest = max(longest, int(lengths.max(initial=0)))
+        self.lines = sum(self._counts)
         if not self.lines:
             raise CorpusError("text: every line is blank, so that there is no sentence to learn from: give more text")
-        self.tokens = int(self._lengths.sum())
         self.batch_size = min(batch_size, self.lines)
-        self.notes = tuple(self._observations(batch_size))
+        self.notes = tuple(self._observations(batch_size, longest))
 
     def __len__(self) -> int:
         """Batches in one pass."""
-        return (self.lines + self.batch_size - 1) // self.batch_size
+        return sum(map(self._batches_of, self._counts))
 
     def batches(self, pass_index: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of one pass, from number `start` on; what they hold depends on seed and pass alone."""
-        groups = grouped_by_length(self._lengths, even_ends(self.lines, self.batch_size), [self._seed, pass_index])
-        return (self._batch(lines) for lines in groups[start:])
+        for number in np.random.default_rng([self._seed, pass_index, 1]).permutation(len(self._sections)):
+            count = self._counts[number]
+            skipped = min(start, self._batches_of(count))
+            start -= skipped
+            if skipped == self._batches_of(count):
+                continue
+            starts, lengths = self._lines(self._sections[number])
+            seed = [self._seed, pass_index, 0, int(number)]
+            for lines in grouped_by_length(lengths, even_ends(count, self.batch_size), seed)[skipped:]:
+                inputs, targets = self._text.stretches(starts[lines], lengths[lines])
+                yield Batch(inputs, targets, _unless_equal(lengths[lines]), starts=True)
 
-    def _batch(self, lines: NDArray[np.int64]) -> Batch:
-        lengths = self._lengths[lines]
-        inputs, targets = self._text.stretches(self._starts[lines], lengths)
-        return Batch(inputs, targets, _unless_equal(lengths), starts=True)
+    def _batches_of(self, lines: int) -> int:
+        return (lines + self.batch_size - 1) // self.batch_size
 
-    def _observations(self, batch_size: int) -> Iterator[str]:
+    def _lines(self, section: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the lines of a section begin and how many tokens they have, blank ones left out."""
+        lengths = _line_lengths(self._ids[slice(*section)], self._end_of_line_id)
+        starts = section[0] + np.cumsum(lengths) - lengths
+        return starts[lengths > BLANK], lengths[lengths > BLANK]
+
+    def _observations(self, batch_size: int, longest: int) -> Iterator[str]:
         if self.batch_size != batch_size:
             yield f"batch {batch_size} -> {self.batch_size}: the text has no more lines that are not blank"
         if self.blank_lines:
             yield f"{self.blank_lines:,} blank lines are left out"
-        if self._lengths.max() > LONG_LINE:
-            yield f"the longest line has {self._lengths.max():,} tokens: reading as a stream takes less memory"
+        if longest > LONG_LINE:
+            yield f"the longest line has {longest:,} tokens: reading as a stream takes less memory"
 
 
 def without_blank_lines(text: str, ids: Ids, end_of_line_id: int) -> tuple[str, Ids]:
@@ -218,10 +237,22 @@ def without_blank_lines(text: str, ids: Ids, end_of_line_id: int) -> tuple[str, 
 
 def _line_lengths(ids: Ids, end_of_line_id: int) -> NDArray[np.int64]:
     """Tokens of each line, its end included; ids end a line."""
-    ends = [np.flatnonzero(ids[i : i + _LOOKED_AT] == end_of_line_id) + i for i in range(0, len(ids), _LOOKED_AT)]
-    after = np.concatenate([np.array([-1]), *ends]).astype(np.int64)
+    after = np.concatenate([np.array([-1]), np.flatnonzero(ids == end_of_line_id)]).astype(np.int64)
     lengths: NDArray[np.int64] = after[1:] - after[:-1]
     return lengths
+
+
+def _sections(ids: Ids, end_of_line_id: int) -> Iterator[tuple[int, int]]:
+    """Where sections of whole lines begin and end; each is the longest that `_SECTION` has room for, or a line."""
+    start = at = 0
+    while start < len(ids):
+        ends = np.flatnonzero(ids[at : at + _SECTION] == end_of_line_id)
+        if ends.size:
+            end = at + int(ends[-1]) + 1
+            yield start, end
+            start = at = end
+        else:
+            at += _SECTION
 
 
 class _Text:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from unrolled.errors import CorpusError, UsageError
 from unrolled.text.decoding import decoded
@@ -44,19 +44,33 @@ class Corpus:
     sha256: str
     characters: int
     _read: Callable[[], Iterator[str]] = field(repr=False, compare=False)
+    _is_as_read: Callable[[], bool] = field(default=lambda: True, repr=False, compare=False)
 
     def pieces(self) -> Iterator[str]:
         """The text in pieces of any length, cut anywhere.
 
         Raises:
-            CorpusError: it cannot be read any more, or is no longer the same length.
+            CorpusError: it cannot be read any more, or has changed.
         """
         found = 0
         for piece in self._read():
             found += len(piece)
             yield piece
         if found != self.characters:
-            raise CorpusError(f"{listed(self.sources)}: has changed while it was read: try again")
+            self._refuse()
+        self.refuse_changes()
+
+    def refuse_changes(self) -> None:
+        """Make sure that what is read now is what `sha256` was made of: to be called before anything of it is kept.
+
+        Raises:
+            CorpusError: a file has changed.
+        """
+        if not self._is_as_read():
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise CorpusError(f"{listed(self.sources)}: has changed while it was read: try again")
 
     @property
     def text(self) -> str:
@@ -99,6 +113,7 @@ def read_corpus(
     def pieces(tell: Report = lambda share: None) -> Iterator[str]:
         return (piece for file in files for piece in _pieces(file, encoding, errors, _part_of(tell, file, files)))
 
+    stamps = _stamps(files)
     digest, store, characters, is_blank = hashlib.sha256(), _Store(STANDARD_INPUT in names), 0, True
     for piece in pieces(report):
         digest.update(as_utf_8(piece))
@@ -107,7 +122,22 @@ def read_corpus(
         is_blank = is_blank and piece.isspace()
     if is_blank:
         raise CorpusError(f"{listed(absolute)}: the corpus is empty: give a file with text in it")
-    return Corpus(absolute, files, digest.hexdigest(), characters, store.pieces if store.has_all else pieces)
+    if store.has_all:
+        return Corpus(absolute, files, digest.hexdigest(), characters, store.pieces, lambda: True)
+    return Corpus(absolute, files, digest.hexdigest(), characters, pieces, lambda: _stamps(files) == stamps)
+
+
+def _stamps(files: Sequence[str]) -> list[Any]:
+    """What differs when a file does: which it is, its size, and when it was changed."""
+    found: list[Any] = []
+    for name in files:
+        try:
+            stat = Path(name).stat()
+        except OSError:  # what reads it says so, if it is a file at all
+            found.append(None)
+        else:
+            found.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 def read_files(

@@ -65,6 +65,7 @@ def kept_tokenizer(part: Part, text: Text, settings: TextSettings) -> Tokenizer:
             os.utime(path)
             return tokenizer
         tokenizer = train_tokenizer(text, settings)
+        part.corpus.refuse_changes()
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, prefix=_MAKING, delete=False) as file:
             file.write(tokenizer.to_json())
         Path(file.name).replace(path)
@@ -86,6 +87,7 @@ def kept_tokens(part: Part, text: Text, tokenizer: Tokenizer, *, by_lines: bool)
         making = Path(tempfile.mkdtemp(dir=folder, prefix=_MAKING))
         try:
             made = encode(text, tokenizer, by_lines=by_lines, path=making / _IDS)
+            part.corpus.refuse_changes()
             _write_counts(making / _COUNTS, _record(made, making / _IDS))
             shutil.rmtree(folder / key, ignore_errors=True)  # it is damaged
             with suppress(OSError):  # somebody else has made it meanwhile

@@ -56,6 +56,7 @@ def make_optimizer(options: TrainingSettings, network: nn.Module) -> torch.optim
         options.highest_rate,
         weight_decay=options.weight_decay,
         betas=(options.beta1 or 0.0, options.beta2 or 0.0),
+        lazy=bool(options.samples),  # what is not drawn has nothing to learn
         engine=options.engine,
     )
 

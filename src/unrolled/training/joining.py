@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -50,8 +50,11 @@ def joined() -> Iterator[Ranks]:
         patient = distributed.new_group(timeout=PREPARING)
     try:
         yield Ranks(rank, count, store, patient)
-    finally:
-        distributed.destroy_process_group()
+    except BaseException:
+        with suppress(RuntimeError):  # what NCCL says again of a process that is gone
+            distributed.destroy_process_group()
+        raise
+    distributed.destroy_process_group()
 
 
 def start_of_all(store: Store, rank: int, count: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unrolled.errors import ModelDirectoryError
+from unrolled.errors import DivergenceError, ModelDirectoryError
 from unrolled.models.network import TaskNetwork
 from unrolled.models.task import Data, Reader
 from unrolled.nn import Sampler
@@ -103,12 +103,20 @@ class Learner:
             yield step
 
     def capture(self) -> tuple[dict[str, Any], Tensors]:
-        """All that the next step depends on: plain data, and arrays by name; complete in the first process alone."""
-        tensors = {f"network.{name}": array for name, array in self.network.tensors().items()}
+        """All that the next step depends on: plain data, and arrays by name; complete in the first process alone.
+
+        Raises:
+            DivergenceError: a weight, or what the optimizer remembers of one, is no longer a finite number.
+        """
+        tensors = {f"network.{name}": array for name, array in self.network.learnt().items()}
         for index, memory in self.optimizer.state_dict()["state"].items():
             for name, value in memory.items():
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = _array(torch.as_tensor(value))
+        for name, array in tensors.items():
+            if not np.isfinite(array).all():
+                reason = f'step {self.position.steps}: "{name}" is no longer finite'
+                raise DivergenceError(f"{reason}: give a lower --learning-rate or a smaller --clip")
         ranks = self.ranks
         carried = joined_states(ranks.gathered(_on_cpu(self.position.state)))
         if carried is not None:

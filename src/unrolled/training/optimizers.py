@@ -57,14 +57,43 @@ class NativeSGD(torch.optim.SGD):
         return buffer
 
 
+class LazyAdamW(torch.optim.AdamW):
+    """torch.optim.AdamW that leaves alone the rows of a matrix that have no gradient, and what it remembers of them.
+
+    So does torch.optim.SparseAdam, which takes no dense gradients and decays no weights. The steps of a token that is
+    seen once in a while are then as large as what it has seen so far allows, not as what was seen lately.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all parameters."""
+        loss, kept = _evaluated(closure), []
+        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
+            if parameter.grad is not None and parameter.dim() > 1:
+                rows = _rows_without(parameter.grad)
+                alike = [each for each in self.state[parameter].values() if each.shape == parameter.shape]
+                kept += [(tensor, rows, tensor[rows]) for tensor in (parameter, *alike)]
+        super().step()
+        for tensor, rows, values in kept:
+            tensor[rows] = values
+        return loss
+
+
 class NativeAdamW(torch.optim.AdamW):
-    """torch.optim.AdamW, each step in one pass."""
+    """torch.optim.AdamW, each step in one pass; lazy, it is `LazyAdamW`, which a sparse gradient saves much time."""
 
     def __init__(
-        self, parameters: Sequence[Parameter], rate: float, *, betas: tuple[float, float], weight_decay: float
+        self,
+        parameters: Sequence[Parameter],
+        rate: float,
+        *,
+        betas: tuple[float, float],
+        weight_decay: float,
+        lazy: bool = False,
     ) -> None:
         super().__init__(parameters, rate, betas=betas, weight_decay=weight_decay)
         self._spread: dict[Tensor, Tensor] = {}
+        self._is_lazy = lazy
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What a copy is made of."""
@@ -87,7 +116,7 @@ class NativeAdamW(torch.optim.AdamW):
             try:
                 update.adamw(
                     parameters,
-                    [self._dense_gradient(parameter) for parameter in parameters],
+                    [self._gradient(parameter) for parameter in parameters],
                     *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")),
                     rate=group["lr"],
                     scale=scale,
@@ -100,10 +129,12 @@ class NativeAdamW(torch.optim.AdamW):
                     if parameter.grad.is_sparse and parameter in self._spread:
                         self._spread[parameter][parameter.grad._indices()[0]] = 0
 
-    def _dense_gradient(self, parameter: Tensor) -> Tensor:
-        """The gradient with all its rows; of a sparse one in memory that is zero between two updates."""
+    def _gradient(self, parameter: Tensor) -> Tensor:
+        """The gradient: lazy, the rows that it has; else all, of a sparse one in memory that is kept for it."""
         gradient = parameter.grad
         assert gradient is not None
+        if self._is_lazy and parameter.dim() > 1:
+            return _coalesced(parameter) if gradient.is_sparse else _without_empty_rows(gradient)
         if not gradient.is_sparse:
             self._spread.pop(parameter, None)
             return gradient
@@ -125,7 +156,7 @@ BETAS, MOMENTUM = (0.9, 0.99), 0.9
 """Unless they are given: how much AdamW's means of gradients and of their squares keep; what momentum keeps."""
 
 MAKERS: dict[str, Maker] = {
-    "adamw": lambda all_, rate, adam: torch.optim.AdamW(all_, rate, fused=True, **adam),
+    "adamw": lambda all_, rate, adam: _adamw(all_, rate, **adam),
     "sgd": lambda all_, rate, adam: torch.optim.SGD(all_, rate),  # not fused, so that it takes sparse gradients
     "momentum": lambda all_, rate, adam: torch.optim.SGD(all_, rate, momentum=MOMENTUM, fused=True),
     "rmsprop": lambda all_, rate, adam: torch.optim.RMSprop(all_, rate),
@@ -138,6 +169,10 @@ NATIVE_MAKERS: dict[str, Maker] = {
 }
 
 
+def _adamw(parameters: Sequence[Parameter], rate: float, *, lazy: bool, **options: Any) -> Optimizer:
+    return (LazyAdamW if lazy else torch.optim.AdamW)(parameters, rate, fused=True, **options)
+
+
 def make(
     name: str,
     parameters: Iterable[Parameter],
@@ -145,6 +180,7 @@ def make(
     *,
     weight_decay: float = 0.01,
     betas: tuple[float, float] = BETAS,
+    lazy: bool = False,
     engine: str = "auto",
 ) -> Optimizer:
     """The optimizer of that name.
@@ -155,6 +191,7 @@ def make(
         rate: learning rate.
         weight_decay: of AdamW (arXiv:1711.05101); the others do without.
         betas: of AdamW, see `BETAS`.
+        lazy: whether AdamW leaves rows without a gradient alone, see `LazyAdamW`.
         engine: with "auto" and "native" the native kernels update parameters that lie on the CPU in one floating dtype,
             where they can run; torch's own optimizers do the rest.
 
@@ -167,7 +204,9 @@ def make(
     listed = list(parameters)
     wants_native = engine in {"auto", "native"} and name in NATIVE_MAKERS
     is_native = wants_native and update.suits(listed) and update.is_available()
-    return (NATIVE_MAKERS if is_native else MAKERS)[name](listed, rate, {"betas": betas, "weight_decay": weight_decay})
+    return (NATIVE_MAKERS if is_native else MAKERS)[name](
+        listed, rate, {"betas": betas, "weight_decay": weight_decay, "lazy": lazy}
+    )
 
 
 def _leave_the_compiler_alone() -> None:
@@ -187,10 +226,10 @@ def _leave_the_compiler_alone() -> None:
 def takes_sparse_gradients(name: str, engine: str = "auto") -> bool:
     """Whether the optimizer that `make` gives reads sparse gradients of parameters on the CPU, so that it saves time.
 
-    SGD leaves alone what has a gradient of zero. AdamW moves every row in every step; the native one spreads a sparse
-    gradient over memory that it keeps, which costs less than a new dense gradient. Momentum and RMSprop have no such
-    thing. Adagrad leaves rows alone, but torch reads sparse gradients only without its fused kernel, which would make
-    the rest of the update slower than this makes it faster.
+    SGD leaves alone what has a gradient of zero, and so does a lazy AdamW. Another AdamW moves every row in every step;
+    the native one spreads a sparse gradient over memory that it keeps, which costs less than a new dense gradient.
+    Momentum and RMSprop have no such thing. Adagrad leaves rows alone, but torch reads sparse gradients only without
+    its fused kernel, which would make the rest of the update slower than this makes it faster.
     """
     return name == "sgd" or (name == "adamw" and engine in {"auto", "native"} and update.is_available())
 
@@ -265,6 +304,23 @@ def _values(gradient: Tensor | None) -> Tensor:
 def _dense(gradient: Tensor | None) -> Tensor:
     assert gradient is not None
     return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def _rows_without(gradient: Tensor) -> Tensor:
+    """Numbers of the rows of a gradient that are zero."""
+    return (~gradient.flatten(1).any(1)).nonzero().flatten()
+
+
+def _without_empty_rows(gradient: Tensor) -> Tensor:
+    """A gradient, as a sparse tensor where some of its rows are zero."""
+    if gradient.flatten(1)[:, 0].all():  # as nearly always where none is
+        return gradient
+    rows = gradient.flatten(1).any(1).nonzero().flatten()
+    if len(rows) == len(gradient):
+        return gradient
+    return torch.sparse_coo_tensor(
+        rows[None], gradient[rows], gradient.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 def _refuse(group: dict[str, Any], *names: str) -> None:

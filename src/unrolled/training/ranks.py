@@ -27,6 +27,8 @@ Value = TypeVar("Value")
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
 SILENCE = timedelta(seconds=50)
 """A process that takes no part in a step for so long is taken for dead, so that the run ends within a minute."""
+SOON_OUT_OF_NCCL = "TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "500"
+"""Where another process is gone, torch waits four times so long for reports before it ends this one, else a minute."""
 BEGUN = "unrolled/begun"
 """In torchrun's store, which outlives the processes."""
 
@@ -110,6 +112,7 @@ class Ranks:
         if self._wrapped is None:
             device = next(network.parameters()).device
             on_gpu = device.type == "cuda"
+            os.environ.setdefault(*SOON_OUT_OF_NCCL)
             group = distributed.new_group(backend="nccl", timeout=SILENCE) if on_gpu else None
             self._wrapped = nn.parallel.DistributedDataParallel(
                 _Objective(network), device_ids=[device] if on_gpu else None, process_group=group

@@ -53,6 +53,7 @@ def filled(settings: Settings) -> Settings:
             embedding=model.embedding or (None if tied else defaults.embedding) or hidden,
             layers=model.layers or defaults.layers,
             tied=tied,
+            factored=bool(model.factored),
         ),
         training=replace(
             training,
@@ -90,6 +91,7 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
     rate = training.learning_rate
     if rate is None and training.optimizer == "adamw":
         rate = round(RATES["char" if is_char else "word"] * math.sqrt(512 / max(size, 128)), 4)
+    factored = settings.text.unit == "word" if model.factored is None else model.factored
     samples = training.samples
     if samples is None:
         samples = 0 if is_char else SAMPLES
@@ -97,7 +99,7 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
     return filled(
         replace(
             settings,
-            model=replace(model, cell=model.cell or "gru", hidden=size, tied=tied),
+            model=replace(model, cell=model.cell or "gru", hidden=size, tied=tied, factored=factored),
             training=replace(training, learning_rate=rate, window=window, samples=samples),
             regularization=_regularization(settings.regularization, passes, is_char),
         )

@@ -119,6 +119,26 @@ def test_rows_are_updated_and_no_others(width: int, dtype: torch.dtype) -> None:
     assert torch.equal(parameter[others], untouched[others])
 
 
+@each_dtype
+@pytest.mark.parametrize("width", [1, 5, 130])
+def test_adamw_updates_rows_and_no_others(width: int, dtype: torch.dtype) -> None:
+    rows, generator = torch.arange(0, 100, 3), torch.Generator().manual_seed(5)
+    parameter, mean = (torch.randn(100, width, dtype=dtype, generator=generator) for _ in range(2))
+    square, step = torch.randn(100, width, dtype=dtype, generator=generator).square(), torch.tensor(4.0)
+    values = torch.randn(len(rows), width, dtype=dtype, generator=generator)
+    gradient = torch.sparse_coo_tensor(rows[None], values, (100, width), is_coalesced=True, check_invariants=False)
+    options: dict[str, Any] = {"rate": 0.3, "scale": 0.7, "betas": (0.8, 0.95), "epsilon": 1e-3, "weight_decay": 0.2}
+    expected = [tensor.clone() for tensor in (parameter, mean, square)]
+    alone = [tensor[rows] for tensor in expected]
+    update.adamw([alone[0]], [values], [alone[1]], [alone[2]], [step.clone()], **options)
+    for tensor, part in zip(expected, alone, strict=True):
+        tensor[rows] = part
+    update.adamw([parameter], [gradient], [mean], [square], [step], **options)
+    assert float(step) == 5
+    for got, wanted in zip((parameter, mean, square), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=TOLERANCE[dtype])
+
+
 def test_no_rows_and_no_tensors_are_nothing_to_do() -> None:
     parameter = torch.ones(4, 2)
     empty = torch.sparse_coo_tensor(

@@ -29,7 +29,7 @@ INSTRUCTIONS: dict[str, tuple[str, ...]] = {
 """Flags by instruction set, for the package's build too."""
 FLAGS = (
     *("-O3", "-std=c++20", "-fPIC", "-shared", "-fvisibility=hidden"),
-    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 GCC_FLAGS = ("-fno-gnu-unique",)
 COMPILERS = ("c++", "g++", "clang++")

@@ -53,13 +53,9 @@ def sgd(parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, rate: floa
     items, all_rows = array("q"), []  # the rows live until they have been read
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
         _check("parameter", index, parameter, parameters[0], parameter.shape)
-        values, address, width = gradient, 0, 0
-        if gradient.is_sparse:
-            values, rows, width = _rows(index, gradient, parameter)
-            all_rows.append(rows)
-            address = rows.data_ptr()
-        else:
-            _check("gradient", index, gradient, parameter, parameter.shape)
+        values, rows, width = _rows(index, gradient, parameter)
+        all_rows.append(rows)
+        address = 0 if rows is None else rows.data_ptr()
         items.extend((parameter.data_ptr(), values.data_ptr(), 0, 0, 0, address, width, values.numel()))
     _update("sgd", parameters, items, rate, scale)
 
@@ -98,17 +94,22 @@ def adamw(
     epsilon: float,
     weight_decay: float,
 ) -> None:
-    """Adam with decoupled weight decay (arXiv:1711.05101), bias corrected; steps, float32 scalars, are counted up."""
-    items = array("q")
+    """Adam with decoupled weight decay (arXiv:1711.05101), bias corrected; steps, float32 scalars, are counted up.
+
+    A gradient of rows touches only these, as torch.optim.SparseAdam does it.
+    """
+    items, all_rows = array("q"), []  # the rows live until they have been read
     together = zip(parameters, gradients, means, squares, steps, strict=True)
     for index, (parameter, gradient, mean, square, step) in enumerate(together):
         _check("parameter", index, parameter, parameters[0], parameter.shape)
-        for name, tensor in (("gradient", gradient), ("mean", mean), ("square", square)):
+        for name, tensor in (("mean", mean), ("square", square)):
             _check(name, index, tensor, parameter, parameter.shape)
+        values, rows, width = _rows(index, gradient, parameter)
+        all_rows.append(rows)
         if step.dtype is not torch.float32 or not step.is_cpu or step.numel() != 1:
             raise ShapeError(f"step {index} is {_described(step)}: expected one torch.float32 on cpu")
-        addresses = (parameter.data_ptr(), gradient.data_ptr(), mean.data_ptr(), square.data_ptr(), step.data_ptr())
-        items.extend((*addresses, 0, 0, parameter.numel()))
+        addresses = (parameter.data_ptr(), values.data_ptr(), mean.data_ptr(), square.data_ptr(), step.data_ptr())
+        items.extend((*addresses, 0 if rows is None else rows.data_ptr(), width, values.numel()))
     _update("adamw", parameters, items, rate, scale, *betas, epsilon, weight_decay)
     for changed in (means, squares, steps):
         increment_version(changed)
@@ -123,8 +124,11 @@ def _check(name: str, index: int, tensor: Tensor, like: Tensor, shape: Sequence[
     raise ShapeError(f"{name} {index} is {_described(tensor)}: expected {wanted}")
 
 
-def _rows(index: int, gradient: Tensor, parameter: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Values, row numbers and width of a sparse gradient."""
+def _rows(index: int, gradient: Tensor, parameter: Tensor) -> tuple[Tensor, Tensor | None, int]:
+    """Values, row numbers and width of a gradient; no numbers where it is dense."""
+    if not gradient.is_sparse:
+        _check("gradient", index, gradient, parameter, parameter.shape)
+        return gradient, None, 0
     if gradient.shape != parameter.shape or gradient.sparse_dim() != 1 or not gradient.is_coalesced():
         wanted = f"coalesced rows of {tuple(parameter.shape)}"
         raise ShapeError(f"gradient {index} is {_described(gradient)}: expected {wanted}")

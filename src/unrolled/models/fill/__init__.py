@@ -27,7 +27,7 @@ class Fill(Task):
     summary = "Find missing words from both sides."
     takes = "any text, a sentence a line"
     options = (ExampleSettings,)
-    unused = frozenset({"window", "random_windows", "activation", "temporal_activation"})
+    unused = frozenset({"window", "random_windows", "factored", "activation", "temporal_activation"})
 
     def defaults(self, unit: str) -> Defaults:
         """By the unit; few words and many passes want more to be dropped."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from unrolled.errors import UsageError
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report, SavedData, Task, nobody
 from unrolled.nn.regularization import Regularization
@@ -71,9 +72,14 @@ class Language(Task):
     ) -> "LanguageModelNetwork":
         """Embedding, recurrent stack, softmax."""
         from unrolled.models.language.network import LanguageModelNetwork, shape_of
+        from unrolled.text.factors import spelling_factors
 
+        tokenizer = cast("TrainingData", data).tokenizer
+        if model.factored and tokenizer.unit != "word":
+            raise UsageError(f"factored vectors are for words, --unit is {tokenizer.unit}: leave --factored out")
         return LanguageModelNetwork(
-            shape_of(model, cast("TrainingData", data).tokenizer.vocabulary_size),
+            shape_of(model, tokenizer.vocabulary_size),
+            factors=spelling_factors(tokenizer.tokens) if model.factored else None,
             regularization=regularization,
             **model.beginning(),
             engine=engine,

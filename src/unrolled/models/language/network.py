@@ -6,6 +6,7 @@ without torch.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from unrolled.errors import UsageError
 from unrolled.models.network import Objective, TaskNetwork
 from unrolled.models.settings import ModelSettings
 from unrolled.nn import Dropout, Recurrent, Regularization, Sampler
+from unrolled.nn.factored import FactoredEmbedding
 from unrolled.nn.output import target_losses
 from unrolled.nn.penalties import activation_penalty, temporal_activation_penalty
 from unrolled.nn.reading import EMBEDDING_RANGE, read_tokens
@@ -78,6 +80,7 @@ class LanguageModelNetwork(TaskNetwork):
 
     Args:
         shape: the sizes.
+        factors: (V, K), what tokens have in common, see `FactoredEmbedding`; None: nothing.
         regularization: what is dropped and penalised while training; nothing if None.
         initialization: of the recurrent layers, see `nn.initialization`.
         initial_range: bound of all weights and recurrent biases that begin uniform; None: see `reset_parameters`.
@@ -93,6 +96,7 @@ class LanguageModelNetwork(TaskNetwork):
         self,
         shape: LanguageModelShape,
         *,
+        factors: npt.NDArray[np.int64] | None = None,
         regularization: Regularization | None = None,
         initialization: str = "uniform",
         initial_range: float | None = None,
@@ -107,7 +111,11 @@ class LanguageModelNetwork(TaskNetwork):
         self.shape, self.engine, self.sparse_gradients = shape, engine, sparse_gradients
         self.regularization = wanted = Regularization() if regularization is None else regularization
         self.initial_range = initial_range
-        self.embedding = nn.Embedding(shape.vocabulary_size, shape.embedding_size)
+        self.embedding = (
+            nn.Embedding(shape.vocabulary_size, shape.embedding_size)
+            if factors is None
+            else FactoredEmbedding(factors, shape.embedding_size)
+        )
         self.recurrent = Recurrent(
             shape.cell,
             shape.embedding_size,
@@ -184,7 +192,7 @@ class LanguageModelNetwork(TaskNetwork):
         uses_all = self.shape.tied and not is_sampled
         return read_tokens(
             self.recurrent,
-            self.embedding.weight,
+            self._vectors(),
             ids,
             state,
             lengths,
@@ -192,6 +200,9 @@ class LanguageModelNetwork(TaskNetwork):
             regularization=self.regularization,
             sparse=self.sparse_gradients and not uses_all and self.shape.vocabulary_size > ids.numel(),
         )
+
+    def _vectors(self) -> Tensor | FactoredEmbedding:
+        return self.embedding if isinstance(self.embedding, FactoredEmbedding) else self.embedding.weight
 
     @property
     def _generator(self) -> torch.Generator | None:
@@ -220,7 +231,7 @@ class LanguageModelNetwork(TaskNetwork):
         return target_losses(
             self.engine_in_use(),
             rows,
-            self.output.weight,
+            self._vectors() if self.shape.tied else self.output.weight,
             self.output.bias,
             wanted,
             sampler=sampler if sampler is not None and sampler.saves(targets.numel()) else None,
@@ -232,6 +243,19 @@ class LanguageModelNetwork(TaskNetwork):
     def cell(self) -> Cell:
         """The cell of the recurrent layers."""
         return self.recurrent.cell
+
+    def parameter_count(self) -> int:
+        """Number of weights of the model; tied ones count once, and those of factors are in the sums."""
+        own = super().parameter_count()
+        return own - self.embedding.factors.numel() if isinstance(self.embedding, FactoredEmbedding) else own
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """The weights as stored in a model directory, which knows sums and no factors."""
+        tensors = super().tensors()
+        if isinstance(self.embedding, FactoredEmbedding):
+            del tensors["embedding.factors"]
+            tensors["embedding.weight"] = self.embedding.table().detach().cpu().numpy()
+        return tensors
 
     def _shared(self) -> dict[str, str]:
         return {"output.weight": "embedding.weight"} if self.shape.tied else {}
