@@ -176,7 +176,9 @@ def test_a_lazy_adamw_leaves_rows_without_a_gradient_alone(
         for optimizer in (*made, peer):
             by_ours(optimizer, clip)
         for others in all_[1:]:
-            for one, other in zip(all_[0], others, strict=True):  # without a mean a step is as long as its root is short
+            for one, other in zip(
+                all_[0], others, strict=True
+            ):  # without a mean a step is as long as its root is short
                 torch.testing.assert_close(one, other, rtol=5 * TOLERANCE[dtype], atol=5 * TOLERANCE[dtype])
         left = [row for row in range(23) if row not in rows]
         assert torch.equal(all_[0][0][left], before[left])

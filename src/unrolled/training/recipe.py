@@ -20,8 +20,8 @@ WEIGHTS_A_TOKEN = 30.0
 """Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
 PASSES_TO_DROP = {"char": (8.0, 60.0), "word": (1.5, 20.0)}
 """Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
-RATES = {"char": 0.005, "word": 0.003}
-"""Of AdamW for 512 units; the larger a network, the smaller its steps."""
+RATES = {"char": 0.005, "word": 0.003, "factored": 0.002}
+"""Of AdamW for 512 units; the larger a network, the smaller its steps, and those of a sum are the sums of theirs."""
 SAMPLES = 1000
 """Tokens that stand for a large vocabulary: of 10,000 words, three times as much text is read in the same time."""
 SMALL = 128
@@ -88,10 +88,11 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
     tied = model.tied
     if tied is None:
         tied = not is_char and model.embedding in {None, size}
+    factored = settings.text.unit == "word" if model.factored is None else model.factored
     rate = training.learning_rate
     if rate is None and training.optimizer == "adamw":
-        rate = round(RATES["char" if is_char else "word"] * math.sqrt(512 / max(size, 128)), 4)
-    factored = settings.text.unit == "word" if model.factored is None else model.factored
+        kind = "char" if is_char else "factored" if factored else "word"
+        rate = round(RATES[kind] * math.sqrt(512 / max(size, 128)), 4)
     samples = training.samples
     if samples is None:
         samples = 0 if is_char else SAMPLES
