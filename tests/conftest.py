@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import random
 import subprocess
 import sys
@@ -8,6 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+# Threads of several workers would wait for each other on the same cores; read by OpenMP when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,11 @@
 """Token vectors that are sums: a token's own, and those of the factors that it shares with others."""
 
+from typing import Any, NamedTuple
+
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 SHARE = 0.25
 """Of a factor's vector in the sum: a token has several, which all learn at the rate of its own."""
@@ -28,6 +31,7 @@ class FactoredEmbedding(nn.Embedding):
         super().__init__(len(table), embedding_size)
         self.register_buffer("numbers", table, persistent=False)
         self.factors = nn.Parameter(torch.zeros(int(table.max()) + 1 if table.numel() else 1, embedding_size))
+        self._all: Members | None = None
 
     def rows(self, tokens: Tensor, *, sparse: bool = False) -> Tensor:
         """Vectors of tokens (N,), each best there once: (N, E).
@@ -42,17 +46,58 @@ class FactoredEmbedding(nn.Embedding):
         is_there[numbers] = True
         is_there[0] = True
         places = torch.cumsum(is_there, 0) - 1
-        factors = nn.functional.embedding(is_there.nonzero().flatten(), self.factors, sparse=sparse)
-        return own + self._sums(places[numbers], factors)
+        used = is_there.nonzero().flatten()
+        factors = nn.functional.embedding(used, self.factors, sparse=sparse)
+        sums: Tensor = _Sums.apply(own, factors, members(places[numbers], len(used)))  # type: ignore[no-untyped-call]
+        return sums
 
     def table(self) -> Tensor:
         """The vectors of all tokens, (V, E)."""
-        return self.weight + self._sums(self.numbers, self.factors)
+        if self._all is None or self._all.of_token.device != self.numbers.device:
+            self._all = members(self.numbers, len(self.factors))
+        sums: Tensor = _Sums.apply(self.weight, self.factors, self._all)  # type: ignore[no-untyped-call]
+        return sums
 
-    def _sums(self, numbers: Tensor, factors: Tensor) -> Tensor:
-        if not numbers.shape[1]:
-            return torch.zeros(len(numbers), self.embedding_dim, dtype=factors.dtype, device=factors.device)
-        return SHARE * nn.functional.embedding_bag(numbers, factors, mode="sum", padding_idx=0)
+
+class Members(NamedTuple):
+    """Which factors tokens have, and which tokens have a factor: lists one behind the other, and where each begins."""
+
+    of_token: Tensor
+    begins: Tensor
+    of_factor: Tensor
+    factor_begins: Tensor
+
+
+def members(numbers: Tensor, factors: int) -> Members:
+    """Both ways, of (N, K) numbers below `factors`; 0 stands for none."""
+    there = numbers.flatten().nonzero().flatten()
+    of_token, tokens = numbers.flatten()[there], there // max(1, numbers.shape[1])
+    ordered, order = torch.sort(of_token, stable=True)
+    return Members(of_token, _begins(tokens, len(numbers)), tokens[order], _begins(ordered, factors))
+
+
+def _begins(ascending: Tensor, count: int) -> Tensor:
+    return torch.searchsorted(ascending, torch.arange(count, device=ascending.device))
+
+
+class _Sums(torch.autograd.Function):
+    """own + SHARE * the sum of each token's factors. Back, what a factor gets is a sum over the tokens that have it."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, factors: Tensor, all_: Members) -> Tensor:
+        ctx.all_ = all_
+        return _sums(factors, all_.of_token, all_.begins).mul_(SHARE).add_(own)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, d_sums: Tensor) -> tuple[Tensor, Tensor, None]:
+        d_sums = d_sums.contiguous()
+        return d_sums, _sums(d_sums, ctx.all_.of_factor, ctx.all_.factor_begins).mul_(SHARE), None
+
+
+def _sums(rows: Tensor, indices: Tensor, begins: Tensor) -> Tensor:
+    """Sums over lists of rows."""
+    return nn.functional.embedding_bag(indices, rows, begins, mode="sum")
 
 
 def rows_of(vectors: Tensor | FactoredEmbedding, tokens: Tensor, *, sparse: bool = False) -> Tensor:
