@@ -176,6 +176,7 @@ SWITCHES = (
     (0, "lowercase", False),
     (0, "pre_tokenized", False),
     (1, "tied", None),
+    (1, "factored", None),
     (2, "locked", True),
     (3, "random_windows", False),
 )
