@@ -1,7 +1,8 @@
 """Measure how good the models are that `unrolled train` makes in a given time, and how fast they then are.
 
 Runs are grouped: "characters" and "words" train as a person would, by the command line with --minutes; "classic" trains
-two well-known networks on the same words and time; "elsewhere" holds the recipe against plain settings on --texts;
+two well-known networks on the same words and time; "elsewhere-word" and "elsewhere-char" hold the recipe against plain
+settings on --texts;
 "cells" tries each cell for a minute; "demonstration" is what `unrolled demo` trains. Each run is evaluated on its
 held-out parts. Writes benchmarks/results/language_models.json, group by group, with commands, machine and commit.
 
@@ -50,6 +51,8 @@ GROUPS = {
     ),
     "demonstration": (":embedded: --min-count 2 --minutes 1.5",),
 }
+ELSEWHERE = {"elsewhere-word": "word", "elsewhere-char": "char"}
+"""Groups that take --texts, by their unit."""
 ELSEWHERE_MINUTES = 2
 CACHE = 2000
 """Tokens of a text of words that an evaluation looks back at, beside one by the model alone."""
@@ -59,14 +62,14 @@ STORED = RESULTS / "language_models.json"
 def main() -> None:
     """Parse, run, store, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="+", choices=[*GROUPS, "elsewhere"])
+    parser.add_argument("groups", nargs="+", choices=[*GROUPS, *ELSEWHERE])
     parser.add_argument("--data", type=Path, default=Path(), help="folder with shakespeare.txt and war-and-peace.txt")
-    parser.add_argument("--texts", nargs="*", default=[], help='of "elsewhere": files in --data, or :embedded:')
+    parser.add_argument("--texts", nargs="*", default=[], help="of elsewhere: files in --data, or :embedded:")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     arguments = parser.parse_args()
-    if "elsewhere" in arguments.groups and not arguments.texts:
+    if ELSEWHERE.keys() & arguments.groups and not arguments.texts:
         parser.error("elsewhere: name the texts by --texts")
-    groups = GROUPS | {"elsewhere": elsewhere(arguments.texts)}
+    groups = GROUPS | {name: elsewhere(arguments.texts, unit) for name, unit in ELSEWHERE.items()}
     record = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
     for group in arguments.groups:
         with tempfile.TemporaryDirectory() as folder:
@@ -82,12 +85,11 @@ def main() -> None:
             print(json.dumps(row) if arguments.json else summary(row), flush=True)
 
 
-def elsewhere(texts: Sequence[str]) -> tuple[str, ...]:
-    """The recipe and plain settings, words and characters, on other texts."""
+def elsewhere(texts: Sequence[str], unit: str) -> tuple[str, ...]:
+    """The recipe and plain settings on other texts."""
     return tuple(
         f"{text} --unit {unit} --minutes {ELSEWHERE_MINUTES}{how}"
         for text in texts
-        for unit in ("word", "char")
         for how in ("", f" --cell {PLAIN_CELL[unit]} {PLAIN[unit]}")
     )
 

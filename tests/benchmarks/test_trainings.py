@@ -15,7 +15,10 @@ from unrolled.cli.app import run
 
 def trainings() -> Iterator[str]:
     """The options of each, without the text."""
-    groups = [*language_models.GROUPS.values(), language_models.elsewhere(["text.txt"])]
+    groups = [
+        *language_models.GROUPS.values(),
+        *(language_models.elsewhere(["text.txt"], unit) for unit in ("word", "char")),
+    ]
     for options in (*(options for group in groups for options in group), *tasks.MADE, *tasks.LENGTH, *tasks.FILL):
         yield options.split(maxsplit=1)[1]
     for options in (tasks.COUNTING, tasks.BEAM):
