@@ -11,7 +11,7 @@ from unrolled import cells
 from unrolled.errors import ShapeError, UsageError
 from unrolled.models import LanguageModelNetwork, LanguageModelShape
 from unrolled.nn import Regularization, Sampler
-from unrolled.nn.factored import FactoredEmbedding
+from unrolled.nn.factored import SHARE, FactoredEmbedding
 
 V, E, H, T, B = 11, 3, 5, 6, 4
 IDS = torch.randint(V, (T, B), generator=torch.Generator().manual_seed(1))
@@ -232,32 +232,32 @@ FACTORS = np.array([[1 + token % 3, 4 + token % 2] for token in range(V - 1)] + 
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("sampled", [False, True])
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_a_factored_network_is_a_plain_one_of_the_sums(
-    dropout: float, sampled: bool, tied: bool, monkeypatch: pytest.MonkeyPatch
+    sampled: bool, tied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Sampler, "saves", lambda *_: True)
-    made = [
-        make(tied=tied, factors=factors, regularization=Regularization(dropout=dropout)) for factors in (FACTORS, None)
-    ]
+    made = [make(tied=tied, factors=factors) for factors in (FACTORS, None)]
     factored, plain = made
     assert isinstance(factored.embedding, FactoredEmbedding)
     with torch.no_grad():
-        factored.embedding.factors[1:].uniform_(-1, 1, generator=torch.Generator().manual_seed(5))
+        factored.embedding.factors.uniform_(-1, 1, generator=torch.Generator().manual_seed(5))
         plain.embedding.weight.copy_(factored.embedding.table())
     losses = []
     for network in made:
         sampler = Sampler(np.ones(V), 4) if sampled else None
         losses.append(network.objective(IDS, TARGETS, lengths=LENGTHS, sampler=sampler).losses)
-    if dropout == 0.0:  # masks are drawn for other rows
-        torch.testing.assert_close(*losses)
-    gradients = [
-        torch.autograd.grad(each.sum(), [network.embedding.weight])[0]
-        for each, network in zip(losses, made, strict=True)
-    ]
-    assert all(float(gradient.norm()) > 0 for gradient in gradients)
-    if dropout == 0.0:
-        torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(*losses)
+    of_factors, of_own = torch.autograd.grad(
+        losses[0].sum(), [factored.embedding.factors, factored.embedding.weight], allow_unused=False
+    )
+    (of_plain,) = torch.autograd.grad(losses[1].sum(), [plain.embedding.weight])
+    assert float(of_plain.norm()) > 0
+    torch.testing.assert_close(of_own, of_plain)
+    expected = torch.zeros_like(of_factors)
+    for token, numbers in enumerate(FACTORS):
+        for number in numbers[numbers > 0]:
+            expected[number - 1] += SHARE * of_plain[token]
+    torch.testing.assert_close(of_factors, expected)
 
 
 def test_a_model_directory_has_the_sums_and_a_run_that_goes_on_what_they_are_made_of() -> None:
@@ -265,7 +265,7 @@ def test_a_model_directory_has_the_sums_and_a_run_that_goes_on_what_they_are_mad
     assert isinstance(factored.embedding, FactoredEmbedding)
     assert isinstance(again.embedding, FactoredEmbedding)
     with torch.no_grad():
-        factored.embedding.factors[1:].uniform_(-1, 1)
+        factored.embedding.factors.uniform_(-1, 1)
     stored, learnt = factored.tensors(), factored.learnt()
     assert {name: array.shape for name, array in stored.items()} == {n: a.shape for n, a in plain.tensors().items()}
     np.testing.assert_array_equal(stored["embedding.weight"], factored.embedding.table().detach().numpy())

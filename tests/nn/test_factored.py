@@ -16,13 +16,14 @@ def make(numbers: np.ndarray = NUMBERS) -> FactoredEmbedding:
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-        made.factors[0] = 0
     return made
 
 
 def by_hand(made: FactoredEmbedding) -> Tensor:
     """The table, one sum after the other."""
-    sums = [made.weight[token] + SHARE * sum(made.factors[n] for n in row if n) for token, row in enumerate(NUMBERS)]
+    sums = [
+        made.weight[token] + SHARE * sum(made.factors[n - 1] for n in row if n) for token, row in enumerate(NUMBERS)
+    ]
     return torch.stack(sums)
 
 

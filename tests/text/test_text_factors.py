@@ -7,7 +7,7 @@ from unrolled.text.factors import spelling_factors
 
 def shared(one: str, other: str, words: list[str]) -> int:
     """How many factors two of some words have in common."""
-    table = spelling_factors(words)
+    table = spelling_factors(tuple(words))
     sets = [set(table[words.index(word)].tolist()) - {0} for word in (one, other)]
     return len(sets[0] & sets[1])
 
@@ -28,7 +28,7 @@ def test_words_share_form_beginnings_ends_and_capitals() -> None:
 
 
 def test_a_factor_of_one_word_is_none() -> None:
-    table = spelling_factors(["pear", "the", "The", "apricot", "!"])
+    table = spelling_factors(("pear", "the", "The", "apricot", "!"))
     assert table.shape == (5, 4)
     assert table.dtype == np.int64
     assert table[[0, 3, 4]].max() == 0
@@ -36,5 +36,5 @@ def test_a_factor_of_one_word_is_none() -> None:
 
 
 def test_no_words_and_nothing_in_common() -> None:
-    assert spelling_factors([]).shape == (0, 0)
-    assert spelling_factors(["one", "two"]).shape == (2, 0)
+    assert spelling_factors(()).shape == (0, 0)
+    assert spelling_factors(("one", "two")).shape == (2, 0)

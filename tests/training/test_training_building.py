@@ -1,5 +1,6 @@
 """Settings reach what is built of them."""
 
+import copy
 from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
@@ -194,3 +195,17 @@ def test_each_setting_of_the_schedule_reaches_it() -> None:
 def test_a_run_has_as_many_steps_as_its_passes_ask_for(epochs: float | None, steps: int) -> None:
     assert make_schedule(TrainingSettings(epochs=epochs), 7).end == steps
     assert make_schedule(TrainingSettings(epochs=epochs, optimizer="sgd"), 7).highest == OPTIMIZERS["sgd"]
+
+
+@pytest.mark.parametrize("engine", ["portable", "native"])
+def test_adamw_is_lazy_where_tokens_are_sampled(engine: str) -> None:
+    for samples in (0, 5):
+        parameter = torch.nn.Parameter(torch.ones(2, 3))
+        options = TrainingSettings(samples=samples, engine=engine, weight_decay=0.5)
+        optimizer = make_optimizer(options, torch.nn.ParameterList([parameter]))
+        parameter.grad = torch.tensor([[0.0] * 3, [1.0] * 3])
+        optimizer.step()
+        assert bool((parameter[0] == 1).all()) == (samples > 0)
+        assert bool((parameter[1] < 1).all())
+        copied = copy.deepcopy(optimizer)
+        copied.step()

@@ -181,6 +181,11 @@ def test_words_are_compared_with_a_sample_and_its_speed_is_measured_too(
     monkeypatch.setattr(planning, "_tokens_per_second", lambda *given: 3000.0 if len(given) > 3 else 1000.0)
     whole = recipe.planned(minutes(1), 32, recipe.SOME_PASSES)
     assert whole.training.samples == recipe.SAMPLES
+    assert whole.model.factored is True
+    assert whole.training.learning_rate == pytest.approx(recipe.RATES["factored"] * 2)
+    plain = recipe.planned(replace(minutes(1), model=ModelSettings(factored=False)), 32, recipe.SOME_PASSES)
+    assert plain.model.factored is False
+    assert plain.training.learning_rate == pytest.approx(recipe.RATES["word"] * 2)
     assert planning.tokens_per_second(whole, data) == 1000, "the vocabulary is small"
     monkeypatch.setattr(Sampler, "saves", lambda *_: True)
     assert planning.tokens_per_second(whole, data) == pytest.approx(0.82 * 3000 + 0.18 * 1000)

@@ -33,6 +33,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "regularization": EVERYTHING,
     },
     "factored": {"model": {"factored": True, "tied": True, "embedding": 8}, "regularization": {"dropout": 0.3}},
+    "factored, sampled": {
+        "model": {"factored": True, "tied": True, "embedding": 8},
+        "training": {"samples": 2, "batch": 2, "window": 3, "beta1": 0.0, "beta2": 0.999, "average": "triggered"},
+    },
     "sentences": {"text": {"read": "sentences"}, "model": {"cell": "tanh"}, "regularization": {"dropout": 0.3}},
     "characters, tied": {"text": {"unit": "char", "min_count": 1}, "model": {"tied": True, "embedding": 8}},
 }

@@ -11,7 +11,7 @@ from unrolled.errors import UsageError
 from unrolled.settings import options_of
 from unrolled.text.settings import TextSettings
 from unrolled.training.optimizers import MAKERS
-from unrolled.training.settings import OPTIMIZERS
+from unrolled.training.settings import OPTIMIZERS, Settings
 
 
 def message_of(settings: type, **options: Any) -> str:
@@ -122,3 +122,10 @@ def test_options_name_what_differs_from_the_default_and_are_quoted() -> None:
         *("--minutes", "1e-05"),
         *("--learning-rate", "0.30000000000000004"),
     ]
+
+
+@pytest.mark.parametrize("unit", ["char", "bpe"])
+def test_only_words_are_sums(unit: str) -> None:
+    with pytest.raises(UsageError, match=f"^factored vectors are for words, unit is {unit}: leave factored out$"):
+        Settings(TextSettings(unit=unit), ModelSettings(factored=True), TrainingSettings())
+    Settings(TextSettings(unit=unit), ModelSettings(factored=False), TrainingSettings())

@@ -21,16 +21,14 @@ class FactoredEmbedding(nn.Embedding):
         embedding_size: E.
 
     Attributes:
-        factors: (F + 1, E), zero at first; the first row stands for none and stays so.
+        factors: (F, E), zero at first; factor number 1 is the first row.
     """
 
-    numbers: Tensor
-
     def __init__(self, numbers: ArrayLike, embedding_size: int) -> None:
-        table = torch.as_tensor(numbers, dtype=torch.int64)
+        table = torch.tensor(numbers, dtype=torch.int64)
         super().__init__(len(table), embedding_size)
-        self.register_buffer("numbers", table, persistent=False)
-        self.factors = nn.Parameter(torch.zeros(int(table.max()) + 1 if table.numel() else 1, embedding_size))
+        self._numbers = table  # no buffer, which processes would send to each other in every step
+        self.factors = nn.Parameter(torch.zeros(int(table.max()) if table.numel() else 0, embedding_size))
         self._all: Members | None = None
 
     def rows(self, tokens: Tensor, *, sparse: bool = False) -> Tensor:
@@ -41,22 +39,28 @@ class FactoredEmbedding(nn.Embedding):
             sparse: whether gradients are sparse tensors of the rows that the tokens use.
         """
         own = nn.functional.embedding(tokens, self.weight, sparse=sparse)
-        numbers = self.numbers[tokens]
-        is_there = torch.zeros(len(self.factors), dtype=torch.bool, device=tokens.device)
+        numbers = self._numbers_here()[tokens]
+        is_there = torch.zeros(len(self.factors) + 1, dtype=torch.bool, device=tokens.device)
         is_there[numbers] = True
-        is_there[0] = True
-        places = torch.cumsum(is_there, 0) - 1
-        used = is_there.nonzero().flatten()
+        is_there[0] = False
+        places, used = torch.cumsum(is_there, 0), is_there[1:].nonzero().flatten()
         factors = nn.functional.embedding(used, self.factors, sparse=sparse)
         sums: Tensor = _Sums.apply(own, factors, members(places[numbers], len(used)))  # type: ignore[no-untyped-call]
         return sums
 
     def table(self) -> Tensor:
         """The vectors of all tokens, (V, E)."""
-        if self._all is None or self._all.of_token.device != self.numbers.device:
-            self._all = members(self.numbers, len(self.factors))
+        numbers = self._numbers_here()
+        if self._all is None or self._all.of_token.device != numbers.device:
+            self._all = members(numbers, len(self.factors))
         sums: Tensor = _Sums.apply(self.weight, self.factors, self._all)  # type: ignore[no-untyped-call]
         return sums
+
+    def _numbers_here(self) -> Tensor:
+        """Where the weights are."""
+        if self._numbers.device != self.weight.device:
+            self._numbers = self._numbers.to(self.weight.device)
+        return self._numbers
 
 
 class Members(NamedTuple):
@@ -69,9 +73,9 @@ class Members(NamedTuple):
 
 
 def members(numbers: Tensor, factors: int) -> Members:
-    """Both ways, of (N, K) numbers below `factors`; 0 stands for none."""
+    """Both ways, of (N, K) numbers from 1 to `factors`; 0 stands for none."""
     there = numbers.flatten().nonzero().flatten()
-    of_token, tokens = numbers.flatten()[there], there // max(1, numbers.shape[1])
+    of_token, tokens = numbers.flatten()[there] - 1, there // max(1, numbers.shape[1])
     ordered, order = torch.sort(of_token, stable=True)
     return Members(of_token, _begins(tokens, len(numbers)), tokens[order], _begins(ordered, factors))
 

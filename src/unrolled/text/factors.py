@@ -1,7 +1,8 @@
 """What words have in common in their spelling, so that a rare one need not learn everything by itself."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,8 @@ BEGINNINGS, ENDS = range(3, 8), range(1, 5)
 """Letters of the beginnings and ends of words that are factors."""
 
 
-def spelling_factors(words: Sequence[str]) -> NDArray[np.int64]:
+@lru_cache(maxsize=1)  # a plan tries networks of many sizes
+def spelling_factors(words: tuple[str, ...]) -> NDArray[np.int64]:
     """The factors of each word: its form in small letters, how it uses capitals and digits, its beginnings and ends.
 
     A factor of one word alone would tell nothing and is left out. (Words as sums of the vectors of their morphemes:
@@ -29,6 +31,7 @@ def spelling_factors(words: Sequence[str]) -> NDArray[np.int64]:
     table = np.zeros((len(words), max(map(len, known), default=0)), dtype=np.int64)
     for row, factors in zip(table, known, strict=True):
         row[: len(factors)] = factors
+    table.flags.writeable = False
     return table
 
 

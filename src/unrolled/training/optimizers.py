@@ -60,8 +60,8 @@ class NativeSGD(torch.optim.SGD):
 class LazyAdamW(torch.optim.AdamW):
     """torch.optim.AdamW that leaves alone the rows of a matrix that have no gradient, and what it remembers of them.
 
-    So does torch.optim.SparseAdam, which takes no dense gradients and decays no weights. The steps of a token that is
-    seen once in a while are then as large as what it has seen so far allows, not as what was seen lately.
+    So does torch.optim.SparseAdam, which takes no dense gradients and decays no weights. What is seen once in a while
+    then takes smaller steps each time; otherwise it is forgotten in between, and each step is as large as the first.
     """
 
     @torch.no_grad()
@@ -93,7 +93,7 @@ class NativeAdamW(torch.optim.AdamW):
     ) -> None:
         super().__init__(parameters, rate, betas=betas, weight_decay=weight_decay)
         self._spread: dict[Tensor, Tensor] = {}
-        self._is_lazy = lazy
+        self.defaults["lazy"] = lazy  # where copies keep it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What a copy is made of."""
@@ -133,7 +133,7 @@ class NativeAdamW(torch.optim.AdamW):
         """The gradient: lazy, the rows that it has; else all, of a sparse one in memory that is kept for it."""
         gradient = parameter.grad
         assert gradient is not None
-        if self._is_lazy and parameter.dim() > 1:
+        if self.defaults["lazy"] and parameter.dim() > 1:
             return _coalesced(parameter) if gradient.is_sparse else _without_empty_rows(gradient)
         if not gradient.is_sparse:
             self._spread.pop(parameter, None)

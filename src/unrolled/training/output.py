@@ -88,9 +88,9 @@ class Output:
 
     def checkpoint(self, learner: Learner) -> None:
         """Write what the next step depends on; and before it a model, if there are better weights than those there."""
+        state, tensors = learner.capture()  # by all processes, before one of them writes; refuses what is not finite
         if math.isinf(self.best):  # never validated: what there is so far is the model
             self.keep(learner.network.tensors(), math.inf)
-        state, tensors = learner.capture()  # by all processes, before one of them writes
         if self._is_newer:
             self.save(learner.position.steps)
         if self.writes:

@@ -88,7 +88,8 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
     tied = model.tied
     if tied is None:
         tied = not is_char and model.embedding in {None, size}
-    factored = settings.text.unit == "word" if model.factored is None else model.factored
+    is_word = (settings.text.unit or DEFAULT_UNIT) == "word"
+    factored = is_word if model.factored is None else model.factored
     rate = training.learning_rate
     if rate is None and training.optimizer == "adamw":
         kind = "char" if is_char else "factored" if factored else "word"

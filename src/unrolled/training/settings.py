@@ -151,6 +151,8 @@ class Settings:
             raise UsageError(f"task {self.task} has settings of its own: expected one of each of {names}")
         object.__setattr__(self, "own", tuple(given[group] if group in given else group() for group in options))
         self._refuse_unused()
+        if self.model.factored and (self.text.unit or "word") != "word":
+            raise UsageError(f"factored vectors are for words, unit is {self.text.unit}: leave factored out")
 
     def _refuse_unused(self) -> None:
         """Refuse what would be ignored; what is filled in for all tasks is not what a person has asked for."""

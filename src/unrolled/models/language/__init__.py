@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from unrolled.errors import UsageError
 from unrolled.models.settings import ModelSettings
 from unrolled.models.task import Data, Defaults, Report, SavedData, Task, nobody
 from unrolled.nn.regularization import Regularization
@@ -75,11 +74,9 @@ class Language(Task):
         from unrolled.text.factors import spelling_factors
 
         tokenizer = cast("TrainingData", data).tokenizer
-        if model.factored and tokenizer.unit != "word":
-            raise UsageError(f"factored vectors are for words, --unit is {tokenizer.unit}: leave --factored out")
         return LanguageModelNetwork(
             shape_of(model, tokenizer.vocabulary_size),
-            factors=spelling_factors(tokenizer.tokens) if model.factored else None,
+            factors=spelling_factors(tuple(tokenizer.tokens)) if model.factored else None,
             regularization=regularization,
             **model.beginning(),
             engine=engine,
