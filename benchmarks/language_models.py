@@ -33,8 +33,8 @@ PLAIN = {
 PLAIN_CELL = {"word": "lstm", "char": "gru"}
 CLASSIC = (
     "--cell lstm --hidden 200 --layers 2 --no-tied --no-factored --batch 20 --window 20 --initial-range 0.1 "
-    "--forget-bias 0 --weight-drop 0 --samples 0 --optimizer sgd --learning-rate 20 --clip 0.25 --warm-up 0 --schedule halving "
-    "--hold 0.30769231"
+    "--forget-bias 0 --weight-drop 0 --samples 0 --optimizer sgd --learning-rate 20 --clip 0.25 --warm-up 0 "
+    "--schedule halving --hold 0.30769231"
 )
 """The small network of Zaremba et al., arXiv:1409.2329, with their schedule stretched over the time (reproduce.py)."""
 GROUPS = {

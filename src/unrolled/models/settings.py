@@ -26,7 +26,7 @@ class ModelSettings:
     factored: bool | None = option(
         None,
         "While training, make the vector of a word a sum of its own and of those that it shares with words spelt alike "
-        "(default: not, with --minutes yes)",
+        "(default: no, with --minutes yes where tokens are words)",
     )
     most_parameters: int | None = option(None, "Most weights in all that a plan for --minutes may come to")
     initialization: str = option("uniform", "How recurrent weights begin", choices=INITIALIZATIONS)

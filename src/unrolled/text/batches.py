@@ -153,7 +153,7 @@ class SentenceReader:
         seed: for the order; the same seed and pass give the same batches.
 
     Attributes:
-        batch_size: lines side by side in use; the last batch of lines may have fewer.
+        batch_size: lines side by side in use; the last of each section may have fewer.
         lines: read in one pass.
         blank_lines: left out.
         tokens: predicted in one pass; the blank lines' ends are not among them.

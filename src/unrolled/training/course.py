@@ -22,7 +22,7 @@ from unrolled.training.settings import Settings
 from unrolled.training.watch import EVERY, Watch
 
 MOST_SETBACKS = 3
-"""A run goes back to its last checkpoint so often, where loss or gradient was no longer a finite number."""
+"""A run goes back to its last checkpoint so often, where loss, gradient or weights were no longer finite numbers."""
 SLOWER = 0.5
 """What the learning rate is multiplied by each time."""
 

@@ -43,7 +43,7 @@ class Plan:
     Attributes:
         settings: without a choice that is open.
         description: cell and sizes in words.
-        parameters: number of weights that are learnt.
+        parameters: number of weights of the model.
         tokens_per_second: measured here.
         seconds: that the training will take.
         tokens: that the run will read.
