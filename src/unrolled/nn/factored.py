@@ -93,7 +93,7 @@ class _Sums(torch.autograd.Function):
         return _sums(factors, all_.of_token, all_.begins).mul_(SHARE).add_(own)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_sums: Tensor) -> tuple[Tensor, Tensor, None]:
         d_sums = d_sums.contiguous()
         return d_sums, _sums(d_sums, ctx.all_.of_factor, ctx.all_.factor_begins).mul_(SHARE), None
