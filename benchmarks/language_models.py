@@ -2,9 +2,9 @@
 
 Runs are grouped: "characters" and "words" train as a person would, by the command line with --minutes; "classic" trains
 two well-known networks on the same words and time; "elsewhere-word" and "elsewhere-char" hold the recipe against plain
-settings on --texts;
-"cells" tries each cell for a minute; "demonstration" is what `unrolled demo` trains. Each run is evaluated on its
-held-out parts. Writes benchmarks/results/language_models.json, group by group, with commands, machine and commit.
+settings on --texts; "cells" tries each cell for a minute; "demonstration" is what `unrolled demo` trains. Each run is
+evaluated on its held-out parts. Writes benchmarks/results/language_models.json, group by group, with commands, machine
+and commit.
 
 Example: .venv/bin/python benchmarks/language_models.py characters words classic --data ../shared/data
 """

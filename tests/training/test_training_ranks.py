@@ -20,8 +20,9 @@ from torch._C._distributed_c10d import HashStore
 
 from unrolled import model_directory
 from unrolled.cli import app
-from unrolled.errors import ModelDirectoryError, UsageError
+from unrolled.errors import ModelDirectoryError, TrainingError, UsageError
 from unrolled.text.batches import Batch
+from unrolled.training import joining
 from unrolled.training.events import Stopped
 from unrolled.training.joining import joined, start_of_all
 from unrolled.training.ranks import Ranks, joined_states
@@ -216,6 +217,24 @@ def test_an_environment_that_is_none_of_torchrun_is_refused(monkeypatch: pytest.
         UsageError, match="WORLD_SIZE is 2, but RANK and LOCAL_RANK are missing: start the run by torchrun"
     ):
         joined().__enter__()
+
+
+def test_what_ends_a_run_is_told_even_if_its_processes_cannot_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+
+    def destroy() -> None:
+        raise RuntimeError("NCCL error: remote process exited")
+
+    monkeypatch.setattr(joining, "rendezvous", lambda url: iter([(HashStore(), 0, 2)]))
+    monkeypatch.setattr(joining, "start_of_all", lambda *_: "name")
+    monkeypatch.setattr(distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(distributed, "new_group", lambda **_: None)
+    monkeypatch.setattr(distributed, "destroy_process_group", destroy)
+    with pytest.raises(TrainingError, match="another process"), joined():
+        raise TrainingError("another process of this run has ended")
+    with pytest.raises(RuntimeError, match="NCCL error"), joined():
+        pass
 
 
 @pytest.mark.slow
