@@ -26,15 +26,15 @@ CHARACTERS = "shakespeare.txt --unit char"
 WORDS = "war-and-peace.txt --unit word --vocabulary-size 10000 --split 90/5/5"
 PLAIN = {
     "word": "--hidden 200 --batch 16 --window 32 --layers 1 --no-tied --dropout 0 --weight-drop 0 --learning-rate 0.01 "
-    "--samples 0 --no-factored",
+    "--samples 0 --no-factored --activation 0 --temporal-activation 0",
     "char": "--hidden 256 --batch 32 --window 64 --layers 1 --no-tied --dropout 0 --weight-drop 0 --learning-rate 0.01",
 }
 """What the settings are without a plan, by unit, beside the cell."""
 PLAIN_CELL = {"word": "lstm", "char": "gru"}
 CLASSIC = (
     "--cell lstm --hidden 200 --layers 2 --no-tied --no-factored --batch 20 --window 20 --initial-range 0.1 "
-    "--forget-bias 0 --weight-drop 0 --samples 0 --optimizer sgd --learning-rate 20 --clip 0.25 --warm-up 0 "
-    "--schedule halving --hold 0.30769231"
+    "--forget-bias 0 --weight-drop 0 --activation 0 --temporal-activation 0 --samples 0 --optimizer sgd "
+    "--learning-rate 20 --clip 0.25 --warm-up 0 --schedule halving --hold 0.30769231"
 )
 """The small network of Zaremba et al., arXiv:1409.2329, with their schedule stretched over the time (reproduce.py)."""
 GROUPS = {

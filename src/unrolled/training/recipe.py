@@ -20,7 +20,11 @@ WEIGHTS_A_TOKEN = 30.0
 """Most weights for each token of the training text: beyond, a larger network learns little but the text by heart."""
 PASSES_TO_DROP = {"char": (8.0, 60.0), "word": (1.5, 20.0)}
 """Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
-RATES = {"char": 0.005, "word": 0.003, "factored": 0.002}
+ACTIVATION, TEMPORAL_ACTIVATION = 2.0, 1.0
+"""What networks of words pay for large outputs and for changing ones, as in arXiv:1708.01009."""
+WINDOWS = {"char": 64, "word": 70, "bpe": 35}
+"""Time steps after which backpropagation through time is cut."""
+RATES = {"char": 0.005, "word": 0.003, "factored": 0.0024}
 """Of AdamW for 512 units; the larger a network, the smaller its steps, and those of a sum are the sums of theirs."""
 SAMPLES = 1000
 """Tokens that stand for a large vocabulary: of 10,000 words, three times as much text is read in the same time."""
@@ -83,12 +87,12 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
 
     The more often a text is read, the more has to be dropped; the larger a network, the smaller its steps.
     """
-    is_char = settings.text.unit == "char"
+    unit = settings.text.unit or DEFAULT_UNIT
+    is_char, is_word = unit == "char", unit == "word"
     model, training = settings.model, settings.training
     tied = model.tied
     if tied is None:
         tied = not is_char and model.embedding in {None, size}
-    is_word = (settings.text.unit or DEFAULT_UNIT) == "word"
     factored = is_word if model.factored is None else model.factored
     rate = training.learning_rate
     if rate is None and training.optimizer == "adamw":
@@ -97,19 +101,20 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
     samples = training.samples
     if samples is None:
         samples = 0 if is_char else SAMPLES
-    window = training.window or (64 if is_char else 35)
+    window = training.window or WINDOWS[unit]
     return filled(
         replace(
             settings,
             model=replace(model, cell=model.cell or "gru", hidden=size, tied=tied, factored=factored),
             training=replace(training, learning_rate=rate, window=window, samples=samples),
-            regularization=_regularization(settings.regularization, passes, is_char),
+            regularization=_regularization(settings.regularization, passes, unit),
         )
     )
 
 
-def _regularization(wanted: Regularization, passes: float, is_char: bool) -> Regularization:
-    """What is dropped: more, the more often the text is read."""
+def _regularization(wanted: Regularization, passes: float, unit: str) -> Regularization:
+    """What is penalised, and what is dropped: more, the more often the text is read."""
+    is_char, is_word = unit == "char", unit == "word"
     least, most = PASSES_TO_DROP["char" if is_char else "word"]
     strength = math.log(max(passes, least) / least) / math.log(most / least)
     strength = min(1.0, strength)
@@ -119,6 +124,8 @@ def _regularization(wanted: Regularization, passes: float, is_char: bool) -> Reg
         dropout=_first(wanted.dropout, round(0.5 * strength, 2)),
         dropout_input=_first(wanted.dropout_input, of_inputs),
         weight_drop=_first(wanted.weight_drop, round(0.4 * strength, 2)),
+        activation=_first(wanted.activation, ACTIVATION * is_word),
+        temporal_activation=_first(wanted.temporal_activation, TEMPORAL_ACTIVATION * is_word),
     )
 
 
