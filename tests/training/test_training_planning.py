@@ -195,3 +195,20 @@ def test_words_are_compared_with_a_sample_and_its_speed_is_measured_too(
     plain = recipe.planned(characters, 32, recipe.SOME_PASSES)
     assert plain.training.samples == 0
     assert planning.tokens_per_second(plain, data) == 1000
+
+
+@pytest.mark.parametrize(
+    ("unit", "window", "penalties"), [("word", 70, (2.0, 1.0)), ("char", 64, (0.0, 0.0)), ("bpe", 35, (0.0, 0.0))]
+)
+def test_words_are_read_in_long_windows_and_their_outputs_kept_small(
+    unit: str, window: int, penalties: tuple[float, float]
+) -> None:
+    open_ = replace(minutes(1), text=TextSettings(unit=unit))
+    whole = recipe.planned(open_, 32, recipe.SOME_PASSES)
+    assert whole.training.window == window
+    assert (whole.regularization.activation, whole.regularization.temporal_activation) == penalties
+    wishes = Regularization(activation=0.0, temporal_activation=0.5)
+    given = replace(open_, training=TrainingSettings(minutes=1, window=20), regularization=wishes)
+    kept = recipe.planned(given, 32, recipe.SOME_PASSES)
+    assert kept.training.window == 20
+    assert (kept.regularization.activation, kept.regularization.temporal_activation) == (0.0, 0.5)
