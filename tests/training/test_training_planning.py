@@ -97,7 +97,9 @@ def test_a_short_text_gets_no_huge_network(monkeypatch: pytest.MonkeyPatch, data
     tokens = len(data.ids["train"])
     assert recipe.SIZES[0] <= (plan.settings.model.hidden or 0) < recipe.SIZES[-1]
     larger = recipe.SIZES[recipe.SIZES.index(plan.settings.model.hidden or 0) + 1]
-    shape = shape_of(recipe.planned(minutes(1), larger, recipe.SOME_PASSES).model, data.tokenizer.vocabulary_size)
+    shape = shape_of(
+        recipe.planned(minutes(1), larger, recipe.SOME_PASSES["word"]).model, data.tokenizer.vocabulary_size
+    )
     assert recipe.learning_weights(shape) > recipe.WEIGHTS_A_TOKEN * tokens
 
 
@@ -179,11 +181,11 @@ def test_words_are_compared_with_a_sample_and_its_speed_is_measured_too(
     monkeypatch: pytest.MonkeyPatch, data: TrainingData
 ) -> None:
     monkeypatch.setattr(planning, "_tokens_per_second", lambda *given: 3000.0 if len(given) > 3 else 1000.0)
-    whole = recipe.planned(minutes(1), 32, recipe.SOME_PASSES)
+    whole = recipe.planned(minutes(1), 32, recipe.SOME_PASSES["word"])
     assert whole.training.samples == recipe.SAMPLES
     assert whole.model.factored is True
     assert whole.training.learning_rate == pytest.approx(recipe.RATES["factored"] * 2)
-    plain = recipe.planned(replace(minutes(1), model=ModelSettings(factored=False)), 32, recipe.SOME_PASSES)
+    plain = recipe.planned(replace(minutes(1), model=ModelSettings(factored=False)), 32, recipe.SOME_PASSES["word"])
     assert plain.model.factored is False
     assert plain.training.learning_rate == pytest.approx(recipe.RATES["word"] * 2)
     assert planning.tokens_per_second(whole, data) == 1000, "the vocabulary is small"
@@ -192,23 +194,29 @@ def test_words_are_compared_with_a_sample_and_its_speed_is_measured_too(
     passes = replace(whole, training=replace(whole.training, minutes=None, epochs=3))
     assert planning.tokens_per_second(passes, data) == pytest.approx(1 / (0.82 / 3000 + 0.18 / 1000))
     characters = replace(minutes(1), text=TextSettings(unit="char"))
-    plain = recipe.planned(characters, 32, recipe.SOME_PASSES)
+    plain = recipe.planned(characters, 32, recipe.SOME_PASSES["char"])
     assert plain.training.samples == 0
     assert planning.tokens_per_second(plain, data) == 1000
 
 
 @pytest.mark.parametrize(
-    ("unit", "window", "penalties"), [("word", 70, (2.0, 1.0)), ("char", 64, (0.0, 0.0)), ("bpe", 35, (0.0, 0.0))]
+    ("unit", "passes", "window", "penalties"),
+    [
+        ("word", 14.9, 70, (0.0, 0.0)),
+        ("word", 15.0, 70, (2.0, 1.0)),
+        ("char", 100.0, 64, (0.0, 0.0)),
+        ("bpe", 100.0, 35, (0.0, 0.0)),
+    ],
 )
-def test_words_are_read_in_long_windows_and_their_outputs_kept_small(
-    unit: str, window: int, penalties: tuple[float, float]
+def test_words_are_read_in_long_windows_and_outputs_kept_small_where_they_are_read_often(
+    unit: str, passes: float, window: int, penalties: tuple[float, float]
 ) -> None:
     open_ = replace(minutes(1), text=TextSettings(unit=unit))
-    whole = recipe.planned(open_, 32, recipe.SOME_PASSES)
+    whole = recipe.planned(open_, 32, passes)
     assert whole.training.window == window
     assert (whole.regularization.activation, whole.regularization.temporal_activation) == penalties
     wishes = Regularization(activation=0.0, temporal_activation=0.5)
     given = replace(open_, training=TrainingSettings(minutes=1, window=20), regularization=wishes)
-    kept = recipe.planned(given, 32, recipe.SOME_PASSES)
+    kept = recipe.planned(given, 32, passes)
     assert kept.training.window == 20
     assert (kept.regularization.activation, kept.regularization.temporal_activation) == (0.0, 0.5)

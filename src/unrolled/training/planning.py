@@ -134,10 +134,11 @@ class _Search:
         Counted are tokens that it will read in the time, its speed being measured; weights beside the text's length;
         and weights beside the most that are wanted.
         """
-        whole = recipe.planned(self.settings, size, recipe.SOME_PASSES)
+        unit = self.settings.text.unit or DEFAULT_UNIT
+        whole = recipe.planned(self.settings, size, recipe.SOME_PASSES[unit])
         self.tried[size] = tokens_per_second(whole, self.data, self.ranks)
         network = _network(whole, self.data)
-        weights, unit = recipe.learning_weights(network.shape), self.settings.text.unit or DEFAULT_UNIT
+        weights = recipe.learning_weights(network.shape)
         rooms = [
             self.tried[size] * self.seconds_left() / (recipe.TOKENS_A_WEIGHT[unit] * weights),
             recipe.WEIGHTS_A_TOKEN * self.data.size / weights,

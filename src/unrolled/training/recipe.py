@@ -21,7 +21,9 @@ WEIGHTS_A_TOKEN = 30.0
 PASSES_TO_DROP = {"char": (8.0, 60.0), "word": (1.5, 20.0)}
 """Passes up to which nothing is dropped, and from which on as much as ever: the logarithm decides in between."""
 ACTIVATION, TEMPORAL_ACTIVATION = 2.0, 1.0
-"""What networks of words pay for large outputs and for changing ones, as in arXiv:1708.01009."""
+"""What networks pay for large outputs and for changing ones, as in arXiv:1708.01009."""
+PASSES_TO_PENALISE = {"char": math.inf, "word": 15.0, "bpe": math.inf}
+"""Passes from which on they pay it: a text that is read a few times is learnt more slowly so."""
 WINDOWS = {"char": 64, "word": 70, "bpe": 35}
 """Time steps after which backpropagation through time is cut."""
 RATES = {"char": 0.005, "word": 0.003, "factored": 0.0024}
@@ -30,7 +32,7 @@ SAMPLES = 1000
 """Tokens that stand for a large vocabulary: of 10,000 words, three times as much text is read in the same time."""
 SMALL = 128
 """Hidden units up to which a network of another task than language is trained by one thread."""
-SOME_PASSES = 8.0
+SOME_PASSES = {"char": 8.0, "word": 20.0, "bpe": 8.0}
 """Passes for which a network is regularised while its speed is measured."""
 
 
@@ -114,18 +116,19 @@ def planned(settings: Settings, size: int, passes: float) -> Settings:
 
 def _regularization(wanted: Regularization, passes: float, unit: str) -> Regularization:
     """What is penalised, and what is dropped: more, the more often the text is read."""
-    is_char, is_word = unit == "char", unit == "word"
+    is_char = unit == "char"
     least, most = PASSES_TO_DROP["char" if is_char else "word"]
     strength = math.log(max(passes, least) / least) / math.log(most / least)
     strength = min(1.0, strength)
+    is_learnt_by_heart = passes >= PASSES_TO_PENALISE[unit]
     of_inputs = 0.0 if is_char and wanted.dropout is None else None  # a character's vector has little to spare
     return replace(
         wanted,
         dropout=_first(wanted.dropout, round(0.5 * strength, 2)),
         dropout_input=_first(wanted.dropout_input, of_inputs),
         weight_drop=_first(wanted.weight_drop, round(0.4 * strength, 2)),
-        activation=_first(wanted.activation, ACTIVATION * is_word),
-        temporal_activation=_first(wanted.temporal_activation, TEMPORAL_ACTIVATION * is_word),
+        activation=_first(wanted.activation, ACTIVATION * is_learnt_by_heart),
+        temporal_activation=_first(wanted.temporal_activation, TEMPORAL_ACTIVATION * is_learnt_by_heart),
     )
 
 
